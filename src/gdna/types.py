@@ -1,8 +1,8 @@
 """Values that cross boundaries between the packages.
 
 Axes: B subjects or frames, S betas, Z code channels, J bones, V vertices, F faces, H x W pixels. Metres, radians,
-y up, the person faces +z. Spaces: *posed* is the world of a scan or frame; *canonical* is the subject's own body shape in
-the canonical pose (zero pose, both hips opened by 30 degrees); *neutral* is canonical with the betas removed.
+y up, the person faces +z. Spaces: *posed* is the world of a scan or frame; *canonical* is the subject's own body shape
+in the canonical pose (zero pose, both hips opened by 30 degrees); *neutral* is canonical with the betas removed.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Protocol
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gdna.errors import GdnaError
 from gdna.types import BodyParams, PosedBody
 
 
@@ -26,11 +27,11 @@ class BodyModel(Protocol):
 
 
 def check_params(params: BodyParams, num_betas: int, num_joints: int) -> None:
-    from gdna.errors import GdnaError
-
+    """Raise `GdnaError` where the sizes are not the body model's."""
     if params.betas.shape[1] != num_betas:
         raise GdnaError(f"betas: found {params.betas.shape[1]} numbers a body, this body model takes {num_betas}")
     if params.joint_rotations.shape[1] != num_joints:
         raise GdnaError(
-            f"joint_rotations: found {params.joint_rotations.shape[1]} joints, expected {num_joints} (axis-angle, root first)"
+            f"joint_rotations: found {params.joint_rotations.shape[1]} joints, "
+            f"expected {num_joints} (axis-angle, root first)"
         )

@@ -21,8 +21,8 @@ ASSET = "open_body.npz"
 
 
 class OpenBody(torch.nn.Module):
-    """Vertices keep MakeHuman's order (19,158 of the base mesh "hm08", its garment helpers included); `faces` are the skin
-    and the eyes. Betas have unit variance over adults; the first grows with height.
+    """Vertices keep MakeHuman's order (19,158 of the base mesh "hm08", its garment helpers included); `faces` are the
+    skin and the eyes. Betas have unit variance over adults; the first grows with height.
 
     `helper_quads` holds MakeHuman's suit ("tights", neck to foot) and "skirt", from which garments are cut;
     `population_betas` (N, S) with `population_traits` (N, 6), named by `trait_names`, are believable adults.
