@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -11,6 +11,7 @@ from gdna.errors import GdnaError
 from gdna.types import BodyParams, PosedBody
 
 
+@runtime_checkable
 class BodyModel(Protocol):
     """Betas, joint rotations, translation -> vertices, joints, bone transforms."""
 

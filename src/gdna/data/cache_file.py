@@ -1,0 +1,57 @@
+"""The correspondence cache: where the pixels of a scan's views lie in neutral space. One file per scan, hits only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from safetensors.torch import save
+from torch import Tensor
+
+from gdna.data.sample_file import read_tensors
+from gdna.errors import GdnaError
+from gdna.geometry.files import atomic_path
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """The hit pixels of all views of one scan, in the order of `mask`'s true entries."""
+
+    points_neutral: Float[Tensor, "K 3"]
+    mask: Bool[Tensor, "V H W"]
+
+
+def cache_path(folder: Path | str, name: str) -> Path:
+    """Where the cache of the scan `name` lies."""
+    return Path(folder) / f"{name}.safetensors"
+
+
+def write_cache(path: Path | str, points_neutral: Float[Tensor, "V H W 3"], mask: Bool[Tensor, "V H W"]) -> None:
+    """Keep the points under the mask, in single precision, and the mask as bits."""
+    bits = np.packbits(mask.cpu().numpy().reshape(-1))
+    tensors = {
+        "points_neutral": points_neutral[mask].float().cpu().contiguous(),
+        "mask_bits": torch.from_numpy(bits),
+        "mask_shape": torch.tensor(mask.shape),
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors))
+
+
+def read_cache(path: Path | str) -> PixelCache:
+    """Raises `GdnaError` where the file is missing, broken or inconsistent."""
+    path = Path(path)
+    if not path.is_file():
+        raise GdnaError(f"{path}: not found; compute the correspondence cache of every scan before the fine stage")
+    tensors = read_tensors(path, ("points_neutral", "mask_bits", "mask_shape"))
+    shape = tensors["mask_shape"].tolist()
+    count = int(np.prod(shape))
+    mask = np.unpackbits(tensors["mask_bits"].numpy(), count=count).astype(bool).reshape(shape)
+    if mask.sum() != len(tensors["points_neutral"]):
+        raise GdnaError(
+            f"{path}: {len(tensors['points_neutral'])} points for {mask.sum()} pixels; compute the cache again"
+        )
+    return PixelCache(tensors["points_neutral"], torch.from_numpy(mask))

@@ -1,0 +1,79 @@
+"""The outer surface of a scan: orientation, samples, vertex normals."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from gdna.data.inside import components, inside
+from gdna.errors import GdnaError
+
+OUTER_STEP = 0.004  # metres: a surface point is outer if its neighbour this far along the normal is outside
+MIN_OUTER = 0.02  # share of the surface; less means a mesh that is wrong
+TURNED = -1e-3  # signed volume over area^1.5 (a sphere has 0.094) below which a component is inside out
+
+
+def orient_outward(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "F 3"]:
+    """Turn round the faces of connected components that are inside out, by their signed volume."""
+    faces = faces.copy()
+    for component in components(faces, len(vertices)):
+        corners = vertices[faces[component]].astype(np.float64)
+        corners -= corners.mean((0, 1))
+        cross = np.cross(corners[:, 1], corners[:, 2])
+        volume = (corners[:, 0] * cross).sum() / 6
+        area = (
+            0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()
+        )
+        if volume < TURNED * area**1.5:
+            faces[component] = faces[component][:, ::-1]
+    return faces
+
+
+def sample_outer(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], count: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    """Points uniform by area on the outer surface of oriented faces, with face normals; layers under clothes are left
+    out.
+
+    Raises `GdnaError` where hardly anything of the surface is outer.
+    """
+    points: list[np.ndarray] = []
+    normals: list[np.ndarray] = []
+    found, asked, rate = 0, 0, 0.6
+    while found < count:
+        drawn = int(1.05 * (count - found) / rate) + 100
+        candidates, directions = sample_surface(vertices, faces, drawn, rng)
+        outer = ~inside(vertices, faces, candidates + OUTER_STEP * directions)
+        points.append(candidates[outer])
+        normals.append(directions[outer])
+        asked, found = asked + drawn, found + int(outer.sum())
+        rate = found / asked
+        if rate < MIN_OUTER:
+            raise GdnaError(f"only {rate:.1%} of the surface is on the outside; is the mesh inside out or in a box?")
+    return np.concatenate(points)[:count], np.concatenate(normals)[:count]
+
+
+def sample_surface(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], count: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    """Points uniform by area with their face normals."""
+    corners = vertices[faces].astype(np.float64)
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    double_area = np.linalg.norm(cross, axis=1)
+    total = np.cumsum(double_area)
+    face = np.minimum(np.searchsorted(total, rng.uniform(0, total[-1], count), side="right"), len(faces) - 1)
+    u, v = rng.uniform(size=(2, count, 1))
+    folded = u + v > 1
+    u, v = np.where(folded, 1 - u, u), np.where(folded, 1 - v, v)
+    a, b, c = corners[face].transpose(1, 0, 2)
+    return a + u * (b - a) + v * (c - a), cross[face] / np.maximum(double_area[face, None], 1e-30)
+
+
+def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "V 3"]:
+    """Unit normals: the sum of the adjacent faces' normals weighted by area, as pytorch3d takes them."""
+    corners = vertices[faces].astype(np.float64)
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    flat = faces.ravel()
+    weighted = np.repeat(cross, 3, axis=0)
+    total = np.stack([np.bincount(flat, weighted[:, k], len(vertices)) for k in range(3)], 1)
+    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)).astype(np.float32)
