@@ -1,0 +1,36 @@
+"""Gradients through roots without gradients through the search."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gdna.deform.blend import WeightsAt, skin
+from gdna.geometry.linalg import inverse_3x3, matvec
+
+
+def attach_gradient(
+    roots_canonical: Float[Tensor, "B M 3"],
+    points_posed: Float[Tensor, "B M 3"],
+    bone_transforms: Float[Tensor, "B J 4 4"],
+    weights_at: WeightsAt,
+) -> Float[Tensor, "B M 3"]:
+    """The same roots, now functions of the weights' parameters, of `bone_transforms` and of `points_posed`.
+
+    Implicit function theorem (Chen et al., SNARF, ICCV 2021): with r(x) = skin(x) - points_posed, zero at the root,
+    dx = -J^-1 dr where J = d skin / dx. Without gradient mode the roots come back as they are.
+    """
+    roots = roots_canonical.detach()
+    if not torch.is_grad_enabled():
+        return roots
+    variable = roots.clone().requires_grad_()
+    posed = skin(variable, bone_transforms, weights_at)
+    rows = []
+    for axis in range(3):
+        direction = torch.zeros_like(posed)
+        direction[..., axis] = 1
+        rows.append(torch.autograd.grad(posed, variable, direction, retain_graph=True)[0])
+    inverse = inverse_3x3(torch.stack(rows, -2)).detach()
+    residual = posed - points_posed
+    return roots - matvec(inverse, residual - residual.detach())

@@ -1,0 +1,45 @@
+"""How correspondences are searched for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from gdna.errors import GdnaError
+
+BACKENDS = ("auto", "reference", "grid")
+REPACK_GPU = 3
+INIT_BONES = (0, 1, 2, 4, 5, 16, 17, 18, 19)  # pelvis, hips, knees, shoulders, elbows
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """The grid of skinning weights in canonical space (metres) and the search on it. Outside the box the weights of its
+    nearest face hold."""
+
+    shape: tuple[int, int, int] = (16, 64, 64)  # z, y, x
+    low: tuple[float, float, float] = (-1.1, -1.38, -0.3)
+    high: tuple[float, float, float] = (1.1, 0.87, 0.3)
+    steps: int = 10
+    candidate: float = 0.1  # residual on the grid, metres, that is worth polishing
+    polish_steps: int = 10
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    max_steps: int = 50
+    tolerance: float = 1e-5  # residual of a converged root, metres
+    divergence: float = 1.0  # residual at which a start is given up, metres
+    init_bones: tuple[int, ...] = INIT_BONES
+    duplicate: float = 1e-3  # roots closer than this are one, metres
+    backend: str = "auto"
+    grid: GridSettings = field(default_factory=GridSettings)
+
+    def repack_for(self, points: Tensor) -> int:
+        """Steps between dropping finished points: on a GPU they cost less than the waiting."""
+        return REPACK_GPU if points.is_cuda else 1
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise GdnaError(f"search backend {self.backend!r} is unknown; choose one of {', '.join(BACKENDS)}")

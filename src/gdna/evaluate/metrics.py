@@ -1,0 +1,124 @@
+"""How well a trained model reproduces scans: intersection over union of occupancy at points that training never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gdna.data.prepared import PreparedSet, prepared_names
+from gdna.deform.search import SearchSettings
+from gdna.errors import GdnaError
+from gdna.model.avatar_model import AvatarModel
+from gdna.model.checkpoint import load_extra, load_model
+from gdna.objectives import intersection_over_union
+
+POSE_MARK = "_pose"
+POINTS_AT_ONCE = 2**16
+
+
+@dataclass(frozen=True)
+class ScanIou:
+    """Of one scan; in [0, 1], larger is better."""
+
+    name: str
+    uniform: float  # points in the scan's bounding box, 5 cm wider
+    near: float  # points about 1 cm from its surface
+    found: float  # share of all points with a correspondence
+
+
+@dataclass(frozen=True)
+class IouReport:
+    """`trained`: the scans of the training; `posed`: other scans of the same people, in poses never trained."""
+
+    trained: tuple[ScanIou, ...]
+    posed: tuple[ScanIou, ...]
+
+    def summary(self) -> dict[str, float]:
+        """Means over scans."""
+        means = {}
+        for group, scans in (("trained", self.trained), ("posed", self.posed)):
+            for field in ("uniform", "near", "found"):
+                if scans:
+                    means[f"{group}_{field}"] = sum(getattr(s, field) for s in scans) / len(scans)
+        return means
+
+
+def person_of(name: str) -> str:
+    """Scans of one person share what stands before the last `_pose` of their names."""
+    return name.rpartition(POSE_MARK)[0] or name
+
+
+def evaluate_iou(
+    model_path: Path | str,
+    data_dir: Path | str,
+    held_out_dir: Path | str | None = None,
+    *,
+    device: torch.device | str = "auto",
+    search: SearchSettings | None = None,
+    person: Callable[[str], str] = person_of,
+) -> IouReport:
+    """Ask the model at the held-out points of the scans it was trained on and, if `held_out_dir` is given, of that
+    folder's scans, each as the training scan whose `person(name)` is the same.
+
+    Raises `GdnaError` where the model does not name its scans or a person was not trained.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_model(model_path, device).requires_grad_(False).eval()
+    search = search or model.search_settings()
+    names = tuple(load_extra(model_path).get("names", ()))
+    if len(names) != model.config.num_people:
+        raise GdnaError(f"{model_path}: names {len(names)} scans for {model.config.num_people} people; train it again")
+    trained = PreparedSet.open(data_dir, names, device, "body")
+    of_trained = tuple(scan_iou(model, trained, i, i, search) for i in range(len(names)))
+    if held_out_dir is None:
+        return IouReport(of_trained, ())
+    codes = {person(name): i for i, name in reversed(list(enumerate(names)))}
+    held_out_names = prepared_names(held_out_dir)
+    strangers = [name for name in held_out_names if person(name) not in codes]
+    if strangers:
+        raise GdnaError(
+            f"{held_out_dir}: {strangers[0]} is no person of {model_path} (it knows {names[0]} ...); scans of one "
+            f"person share what stands before {POSE_MARK} in their names"
+        )
+    posed = PreparedSet.open(held_out_dir, held_out_names, device, "body")
+    of_posed = (scan_iou(model, posed, i, codes[person(name)], search) for i, name in enumerate(held_out_names))
+    return IouReport(of_trained, tuple(of_posed))
+
+
+@torch.no_grad()
+def scan_iou(model: AvatarModel, data: PreparedSet, index: int, person: int, search: SearchSettings) -> ScanIou:
+    """Scan `index` of the set against person `person` of the model, in the scan's own pose and body shape."""
+    points = data.held_out(index)
+    uniform, found_uniform = _inside(model, data, index, person, search, points.uniform_points)
+    near, found_near = _inside(model, data, index, person, search, points.near_points)
+    return ScanIou(
+        data.names[index],
+        intersection_over_union(uniform, points.uniform_occupancy),
+        intersection_over_union(near, points.near_occupancy),
+        float(torch.cat([found_uniform, found_near]).float().mean()),
+    )
+
+
+def _inside(
+    model: AvatarModel,
+    data: PreparedSet,
+    index: int,
+    person: int,
+    search: SearchSettings,
+    points_posed: Float[Tensor, "N 3"],
+) -> tuple[Bool[Tensor, " N"], Bool[Tensor, " N"]]:
+    device = data.betas.device
+    subject = model.subject(model.codes(torch.tensor([person], device=device)), data.betas[index, None])
+    transforms = data.bone_transforms[index, None]
+    inside, found = [], []
+    for part in points_posed.to(device).split(POINTS_AT_ONCE):
+        query = model.occupancy_posed(part[None], transforms, subject, search)
+        inside.append(query.logits[0] > 0)
+        found.append(query.found[0])
+    return torch.cat(inside).cpu(), torch.cat(found).cpu()

@@ -1,0 +1,23 @@
+"""The box of the neutral space in which the fields live, and reading a feature volume in it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+BOX_LOW = (-1.0, -1.28, -0.25)  # metres, neutral space
+BOX_HIGH = (1.0, 0.72, 0.25)
+
+
+def to_box(points_neutral: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+    """Neutral points (metres) with the box mapped onto [-1, 1]^3."""
+    low, high = points_neutral.new_tensor(BOX_LOW), points_neutral.new_tensor(BOX_HIGH)
+    return (points_neutral - 0.5 * (low + high)) * (2 / (high - low))
+
+
+def read_volume(volume: Float[Tensor, "B C D H W"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N C"]:
+    """Trilinear read at points (x, y, z) in [-1, 1]^3 of a (z, y, x) volume whose corners lie at +-1; zeros outside."""
+    grid = points[:, None, None]
+    values = torch.nn.functional.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return values[:, :, 0, 0].mT

@@ -1,0 +1,58 @@
+"""From a shape code to the feature volume that the occupancy field reads."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, leaky_relu
+
+CHANNELS = (256, 128, 64, 64)
+START = (2, 8, 8)  # z, y, x
+
+
+def adaptive_instance_norm(
+    volume: Float[Tensor, "B C D H W"], style: Float[Tensor, "B C2"]
+) -> Float[Tensor, "B C D H W"]:
+    """Bring each channel to the mean (first half of `style`) and deviation (second half) asked for.
+
+    Huang and Belongie, ICCV 2017.
+    """
+    variance, mean = torch.var_mean(volume, dim=(2, 3, 4), keepdim=True)
+    wanted_mean, wanted_deviation = style[..., None, None, None].chunk(2, 1)
+    return (volume - mean) * ((variance + 1e-5).rsqrt() * wanted_deviation) + wanted_mean
+
+
+def doubled(volume: Float[Tensor, "B C D H W"]) -> Float[Tensor, "B C D2 H2 W2"]:
+    """Trilinear upsampling by two with the corners kept, as three small matrix products.
+
+    The same as `interpolate`, whose gradient on a GPU took a quarter of the generator's time.
+    """
+    z, y, x = (_doubling(n, volume) for n in volume.shape[2:])
+    planes = y @ (volume @ x.mT)
+    return (z @ planes.flatten(3)).unflatten(3, planes.shape[3:])
+
+
+def _doubling(count: int, like: Tensor) -> Float[Tensor, "N2 N"]:
+    """The matrix that interpolates `count` values linearly at twice as many places."""
+    columns = torch.eye(count, dtype=like.dtype, device=like.device)[:, None]
+    return interpolate(columns, scale_factor=2, mode="linear", align_corners=True)[:, 0].mT
+
+
+class ShapeGenerator(nn.Module):
+    """Learned constant, three times doubled and convolved; the code sets the statistics of all but the last."""
+
+    def __init__(self, dim_shape: int) -> None:
+        super().__init__()
+        self.constant = nn.Parameter(0.002 * torch.randn(1, CHANNELS[0], *START))
+        self.convolutions = nn.ModuleList(nn.Conv3d(i, o, 3, padding=1) for i, o in pairwise(CHANNELS))
+        self.styles = nn.ModuleList(nn.Linear(dim_shape, 2 * c) for c in CHANNELS[:-1])
+
+    def forward(self, shape: Float[Tensor, "B Z"]) -> Float[Tensor, "B 64 16 64 64"]:
+        x = self.constant.expand(len(shape), -1, -1, -1, -1)
+        for style, convolution in zip(self.styles, self.convolutions, strict=True):
+            x = leaky_relu(adaptive_instance_norm(x, style(shape)), 0.01)
+            x = convolution(doubled(x))
+        return leaky_relu(x, 0.01)

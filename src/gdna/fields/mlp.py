@@ -1,0 +1,169 @@
+"""The perceptron behind every field: conditioned once per subject, asked at many points."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import linear, softplus
+
+SHARPNESS = 100.0  # of the softplus: a ReLU with a smooth corner of about a centimetre
+NOTHING = -20.0 / SHARPNESS  # below it softplus is under 2e-11
+
+
+@dataclass(frozen=True)
+class MlpSizes:
+    """`depth` hidden layers of `width`; layer `skip` sees the activation and the encoded point again, over sqrt 2."""
+
+    dim_out: int
+    width: int
+    depth: int
+    dim_condition: int = 0
+    dim_features: int = 0
+    frequencies: int = 0
+    skip: int | None = None
+
+    @property
+    def dim_encoding(self) -> int:
+        return 3 + 6 * self.frequencies
+
+    @property
+    def dim_hidden(self) -> int:
+        """Channels of the last hidden activation."""
+        return self.width - (self.dim_encoding if self.skip == self.depth else 0)
+
+    def layers(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of every linear layer."""
+        inputs = [self.dim_encoding + self.dim_condition + self.dim_features] + [self.width] * self.depth
+        outputs = [self.width] * self.depth + [self.dim_out]
+        if self.skip is not None:
+            outputs[self.skip - 1] -= self.dim_encoding
+        return list(zip(inputs, outputs, strict=True))
+
+
+class WeightNormLinear(nn.Module):
+    """Linear layer whose rows have a learned length and a learned direction (Salimans and Kingma 2016)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        plain = nn.Linear(inputs, outputs)
+        self.weight_g = nn.Parameter(plain.weight.detach().norm(dim=1, keepdim=True))
+        self.weight_v = nn.Parameter(plain.weight.detach().clone())
+        self.bias = nn.Parameter(plain.bias.detach().clone())
+
+    def weight(self) -> Float[Tensor, "O I"]:
+        return self.weight_v * (self.weight_g / self.weight_v.norm(dim=1, keepdim=True))
+
+    @torch.no_grad()
+    def set_weight(self, weight: Float[Tensor, "O I"], bias: float = 0.0) -> None:
+        self.weight_v.copy_(weight)
+        self.weight_g.copy_(weight.norm(dim=1, keepdim=True))
+        self.bias.fill_(bias)
+
+
+def encode(points: Float[Tensor, "*b 3"], frequencies: int) -> Float[Tensor, "*b E"]:
+    """Point, then sine and cosine at 1, 2, 4, ... radians per unit (Mildenhall et al. 2020)."""
+    if frequencies == 0:
+        return points
+    octaves = 2.0 ** torch.arange(frequencies, dtype=points.dtype, device=points.device)
+    angles = points[..., None, :] * octaves[:, None]
+    return torch.cat([points, torch.stack([angles.sin(), angles.cos()], -2).flatten(-3)], -1)
+
+
+def activate(x: Float[Tensor, "*b C"]) -> Float[Tensor, "*b C"]:
+    """Softplus, cut on a CPU where the exponential's square becomes subnormal, which costs ten times the time."""
+    return softplus(x if x.is_cuda else x.clamp_min(NOTHING), beta=SHARPNESS)
+
+
+@dataclass(frozen=True)
+class BoundMlp:
+    """A perceptron with its weights normalised and its condition worked in, ready to be asked many times.
+
+    Under autocast the first layer keeps the points' own precision (a coordinate in bfloat16 is millimetres off); the
+    layers after it, their softplus included, run in the autocast type.
+    """
+
+    sizes: MlpSizes
+    encoding_weight: Float[Tensor, "W E"]
+    feature_weight: Float[Tensor, "W F"]
+    offset: Float[Tensor, "#B 1 W"]  # bias and condition of the first layer
+    weights: tuple[Tensor, ...]  # of the layers after it
+    biases: tuple[Tensor, ...]
+
+    def __call__(
+        self, points: Float[Tensor, "B M 3"], features: Float[Tensor, "B M F"] | None = None
+    ) -> tuple[Float[Tensor, "B M O"], Float[Tensor, "B M K"]]:
+        """Returns the output and the last hidden activation."""
+        device, last = points.device.type, self.sizes.depth - 1
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else points.dtype
+        with torch.autocast(device, enabled=False):
+            encoding = encode(points, self.sizes.frequencies)
+            x = linear(encoding, self.encoding_weight) + self.offset
+            if features is not None:
+                x = x + linear(features.to(points.dtype), self.feature_weight)
+            x = hidden = activate(x.to(dtype))
+            for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                if index + 1 == self.sizes.skip:
+                    x = torch.cat([x, encoding.to(dtype)], -1) / math.sqrt(2)
+                x = linear(x, weight.to(dtype), bias.to(dtype))
+                if index < last:
+                    x = hidden = activate(x)
+            return x, hidden
+
+
+class ConditionedMlp(nn.Module):
+    """Weight-normed perceptron of (encoded point, condition of the subject, features of the point).
+
+    The condition's part of the first layer is computed once per subject and added to that subject's points.
+    """
+
+    def __init__(self, sizes: MlpSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.layers = nn.ModuleList(WeightNormLinear(i, o) for i, o in sizes.layers())
+
+    @property
+    def linears(self) -> list[WeightNormLinear]:
+        """`layers`, typed."""
+        return [layer for layer in self.layers if isinstance(layer, WeightNormLinear)]
+
+    def bind(self, condition: Float[Tensor, "B C"] | None = None) -> BoundMlp:
+        """For the parameters as they are now; gradients pass to them and to `condition`."""
+        sizes, (first, *others) = self.sizes, self.linears
+        with torch.autocast(first.bias.device.type, enabled=False):
+            parts = first.weight().split([sizes.dim_encoding, sizes.dim_condition, sizes.dim_features], 1)
+            offset = first.bias[None] if condition is None else linear(condition, parts[1], first.bias)
+            weights = tuple(layer.weight() for layer in others)
+        return BoundMlp(sizes, parts[0], parts[2], offset[:, None], weights, tuple(layer.bias for layer in others))
+
+    def forward(
+        self,
+        points: Float[Tensor, "B M 3"],
+        condition: Float[Tensor, "B C"] | None = None,
+        features: Float[Tensor, "B M F"] | None = None,
+    ) -> tuple[Float[Tensor, "B M O"], Float[Tensor, "B M K"]]:
+        """See `BoundMlp`."""
+        return self.bind(condition)(points, features)
+
+
+@torch.no_grad()
+def geometric_init(mlp: ConditionedMlp, bias: float = 1.0) -> None:
+    """Start as a signed distance to a sphere, positive inside (Atzmon and Lipman, CVPR 2020).
+
+    Sines, cosines and the condition start without influence, features with it.
+    """
+    sizes, last = mlp.sizes, len(mlp.linears) - 1
+    for index, layer in enumerate(mlp.linears):
+        outputs, inputs = layer.weight_v.shape
+        if index == last:
+            layer.set_weight(torch.empty(outputs, inputs).normal_(-math.sqrt(math.pi / inputs), 1e-4), bias)
+            continue
+        weight = torch.empty(outputs, inputs).normal_(0.0, math.sqrt(2 / outputs))
+        if index == 0:
+            weight[:, 3 : inputs - sizes.dim_features] = 0
+        elif index == sizes.skip:
+            weight[:, inputs - sizes.dim_encoding + 3 :] = 0
+        layer.set_weight(weight)

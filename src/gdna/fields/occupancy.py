@@ -1,0 +1,32 @@
+"""Is a neutral point inside the clothed person?"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gdna.fields.box import read_volume, to_box
+from gdna.fields.mlp import ConditionedMlp, MlpSizes, geometric_init
+
+
+class OccupancyField(nn.Module):
+    """Logit (positive inside) from the encoded point and the trilinear feature there, both in the box's coordinates.
+
+    The geometric start is a distance of slope 1, but at a centimetre from a surface a logit should be about 3: to grow
+    that steep took the weights most of a short training. So logits are `logit_scale` times the last layer (measured on
+    eight codes of one body, 500 steps: cross entropy 0.167 with 10, 0.258 with 1).
+    """
+
+    def __init__(self, sizes: MlpSizes, bias: float = 1.0, logit_scale: float = 1.0) -> None:
+        super().__init__()
+        self.logit_scale = logit_scale
+        self.mlp = ConditionedMlp(sizes)
+        geometric_init(self.mlp, bias)
+
+    def forward(
+        self, points_neutral: Float[Tensor, "B N 3"], features: Float[Tensor, "B C D H W"]
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N K"]]:
+        """Returns logits and the last hidden activation, which the normal field reads."""
+        points = to_box(points_neutral)
+        logits, hidden = self.mlp(points, None, read_volume(features, points))
+        return self.logit_scale * logits[..., 0], hidden

@@ -1,0 +1,99 @@
+"""Triangle meshes as (vertices, faces) tensors: normals, areas, the largest part, samples on the surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gdna.errors import GdnaError
+
+FUSE_SIGMA = 0.2
+
+
+def _area_vectors(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "F 3"]:
+    """Normals of counter-clockwise faces, as long as twice the face's area."""
+    a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
+    return torch.linalg.cross(b - a, c - a)
+
+
+def face_areas(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, " F"]:
+    """Square metres."""
+    return _area_vectors(vertices, faces).norm(dim=-1) / 2
+
+
+def face_normals(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "F 3"]:
+    """Unit normals; zero where a face has no area."""
+    return torch.nn.functional.normalize(_area_vectors(vertices, faces), dim=-1, eps=1e-30)
+
+
+def vertex_normals(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "V 3"]:
+    """Unit normals, the mean of the adjacent faces by area; zero where there is none."""
+    vectors = _area_vectors(vertices, faces)
+    normals = torch.zeros_like(vertices)
+    for corner in range(3):
+        normals.index_add_(0, faces[:, corner], vectors)
+    return torch.nn.functional.normalize(normals, dim=-1, eps=1e-30)
+
+
+def fuse_normals(fine: Float[Tensor, "*n 3"], coarse: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+    """Predicted unit normals, led back to the surface's own where the two disagree.
+
+    The confidence in `fine` is exp(-(c - 1)^2 / (2 * 0.2^2)) with c = (cos + 1) / 2 of the angle between them.
+    """
+    closeness = 0.5 * ((fine * coarse).sum(-1, keepdim=True) + 1)
+    confidence = torch.exp(-((closeness - 1) ** 2) / (2 * FUSE_SIGMA**2))
+    return torch.nn.functional.normalize(confidence * fine + (1 - confidence) * coarse, dim=-1)
+
+
+def largest_component(
+    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]
+) -> tuple[Int[Tensor, " W"], Int[Tensor, "G 3"]]:
+    """The connected part with the most area: which vertices it keeps (ascending), and its faces, indexing those."""
+    import numpy as np
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(vertices)
+    corners = faces.cpu().numpy()
+    starts, ends = corners[:, [0, 1]].ravel(), corners[:, [1, 2]].ravel()
+    graph = coo_matrix((np.ones(len(starts), np.int8), (starts, ends)), (count, count))
+    _, part = connected_components(graph, directed=False)
+    part_of_vertex = torch.from_numpy(part.astype(np.int64)).to(faces.device)
+    part_of_face = part_of_vertex[faces[:, 0]]
+    area = torch.zeros(int(part.max()) + 1, device=faces.device, dtype=vertices.dtype)
+    area.index_add_(0, part_of_face, face_areas(vertices, faces))
+    keep = part_of_vertex == area.argmax()
+    renumbered = keep.cumsum(0) - 1
+    return keep.nonzero()[:, 0], renumbered[faces[keep[faces[:, 0]]]]
+
+
+@dataclass(frozen=True)
+class SurfaceSamples:
+    """Points on a mesh, the face each lies on, and where on it."""
+
+    points: Float[Tensor, "N 3"]
+    faces: Int[Tensor, " N"]
+    barycentric: Float[Tensor, "N 3"]
+
+    def interpolate(self, values: Float[Tensor, "V C"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "N C"]:
+        """Values at the samples from values at the vertices."""
+        return (values[faces[self.faces]] * self.barycentric[..., None]).sum(1)
+
+
+def sample_surface(
+    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], count: int, generator: torch.Generator
+) -> SurfaceSamples:
+    """`count` points spread evenly over the area. Raises `GdnaError` for a mesh without area."""
+    cumulative = face_areas(vertices, faces).double().cumsum(0)
+    if len(faces) == 0 or not cumulative[-1] > 0:
+        raise GdnaError(f"sample_surface: the mesh ({len(faces)} faces) has no area to sample; check its faces")
+    uniform = torch.rand(count, 3, generator=generator, device=generator.device, dtype=torch.float64)
+    uniform = uniform.to(vertices.device)
+    index = torch.searchsorted(cumulative, uniform[:, 0] * cumulative[-1], right=True).clamp_max(len(faces) - 1)
+    root = uniform[:, 1].sqrt()
+    weights = torch.stack([1 - root, root * (1 - uniform[:, 2]), root * uniform[:, 2]], -1).to(vertices.dtype)
+    points = (vertices[faces[index]] * weights[..., None]).sum(1)
+    return SurfaceSamples(points, index, weights)

@@ -1,0 +1,156 @@
+"""The generative model of clothed people: fields, codes and the questions asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from gdna.deform.blend import WeightsAt, blend_transforms
+from gdna.deform.grid import WeightGrid, sample_weights
+from gdna.deform.implicit import attach_gradient
+from gdna.deform.packing import gather, pack, unpack
+from gdna.deform.search import SearchSettings, find_correspondences
+from gdna.fields.generator import ShapeGenerator
+from gdna.fields.mlp import MlpSizes
+from gdna.fields.normal import NormalField
+from gdna.fields.occupancy import OccupancyField
+from gdna.fields.skinning import SkinningField
+from gdna.fields.warp import ShapeWarp
+from gdna.geometry.linalg import inverse_3x3, matvec
+from gdna.model.config import ModelConfig
+from gdna.types import Codes, Subject
+
+OUTSIDE = -1000.0  # logit of a posed point without any canonical correspondence
+
+
+@dataclass(frozen=True)
+class PosedQuery:
+    """What the model says of posed points; where not `found`, logits are -1000, points and hidden values zero."""
+
+    logits: Float[Tensor, "B N"]
+    points_neutral: Float[Tensor, "B N 3"]  # of the root with the largest logit
+    hidden: Float[Tensor, "B N K"]
+    found: Bool[Tensor, "B N"]
+
+
+class AvatarModel(nn.Module):
+    """Auto-decoder over `config.num_people` people: one shape and one detail code each, starting at zero."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        occupancy, normal, deformer = config.network, config.norm_network, config.deformer
+        self.generator = ShapeGenerator(config.dim_shape)
+        sizes = MlpSizes(
+            1, occupancy.width, occupancy.depth, 0, 64, frequencies=occupancy.multires, skip=occupancy.skip_in
+        )
+        self.occupancy = OccupancyField(sizes, occupancy.bias, occupancy.logit_scale)
+        warp, skinning = deformer.disp_network, deformer.lbs_network
+        self.warp = ShapeWarp(MlpSizes(3, warp.width, warp.depth, min(deformer.warp_betas, config.num_betas)))
+        self.skinning = SkinningField(
+            MlpSizes(config.num_bones, skinning.width, skinning.depth, config.dim_shape), deformer.soft_blend
+        )
+        self.normal = NormalField(
+            MlpSizes(
+                3, normal.width, normal.depth, config.dim_detail, sizes.dim_hidden, normal.multires, normal.skip_in
+            )
+        )
+        self.z_shapes = nn.Embedding(config.num_people, config.dim_shape)
+        self.z_details = nn.Embedding(config.num_people, config.dim_detail)
+        nn.init.zeros_(self.z_shapes.weight)
+        nn.init.zeros_(self.z_details.weight)
+
+    def search_settings(self, backend: str = "auto") -> SearchSettings:
+        """As the configuration says."""
+        deformer = self.config.deformer
+        return SearchSettings(max_steps=deformer.max_steps, init_bones=deformer.init_bones, backend=backend)
+
+    def codes(self, index: Int[Tensor, " B"]) -> Codes:
+        """Learned codes of training people."""
+        return Codes(self.z_shapes(index), self.z_details(index))
+
+    def subject(self, codes: Codes, betas: Float[Tensor, "B S"]) -> Subject:
+        """Run the generator once for people of these codes in these bodies."""
+        return Subject(betas, codes.shape, codes.detail, self.generator(codes.shape))
+
+    def to_neutral(
+        self, points_canonical: Float[Tensor, "B N 3"], betas: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "B N 3"]:
+        return self.warp(points_canonical, betas)
+
+    def occupancy_neutral(
+        self, points_neutral: Float[Tensor, "B N 3"], subject: Subject
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N K"]]:
+        """Logits, positive inside, and the hidden activation that `normals_neutral` needs."""
+        return self.occupancy(points_neutral, subject.features)
+
+    def occupancy_canonical(
+        self, points_canonical: Float[Tensor, "B N 3"], subject: Subject
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N K"], Float[Tensor, "B N 3"]]:
+        """Logits, hidden activation and the neutral points."""
+        points_neutral = self.to_neutral(points_canonical, subject.betas)
+        return *self.occupancy_neutral(points_neutral, subject), points_neutral
+
+    def skin_weights(self, points_neutral: Float[Tensor, "B N 3"], subject: Subject) -> Float[Tensor, "B N J"]:
+        return self.skinning(points_neutral, subject.shape)
+
+    def weights_at(self, subject: Subject) -> WeightsAt:
+        """Skinning weights as a function of the canonical point, for the parameters as they are now."""
+        warp, skinning = self.warp.bind(subject.betas), self.skinning.bind(subject.shape)
+        return lambda points_canonical: skinning(warp(points_canonical))
+
+    def weight_grid(self, subject: Subject, search: SearchSettings) -> WeightGrid:
+        """For asking `occupancy_posed` many times of the same people (rays, frames, pose fitting)."""
+        return sample_weights(
+            self.weights_at(subject), subject.features.new_empty(len(subject.betas), 0, 3), search.grid
+        )
+
+    def normals_neutral(
+        self, points_neutral: Float[Tensor, "B N 3"], hidden: Float[Tensor, "B N K"], subject: Subject
+    ) -> Float[Tensor, "B N 3"]:
+        """Unit normals in canonical orientation."""
+        return self.normal(points_neutral, hidden, subject.detail)
+
+    def normals_posed(
+        self,
+        points_neutral: Float[Tensor, "B N 3"],
+        hidden: Float[Tensor, "B N K"],
+        bone_transforms: Float[Tensor, "B J 4 4"],
+        subject: Subject,
+    ) -> Float[Tensor, "B N 3"]:
+        """Unit normals in posed space: by the inverse transpose of the blended transform."""
+        blended = blend_transforms(self.skin_weights(points_neutral, subject), bone_transforms)
+        normals = self.normals_neutral(points_neutral, hidden, subject)
+        return normalize(matvec(inverse_3x3(blended[..., :3]).mT, normals), dim=-1)
+
+    def occupancy_posed(
+        self,
+        points_posed: Float[Tensor, "B N 3"],
+        bone_transforms: Float[Tensor, "B J 4 4"],
+        subject: Subject,
+        search: SearchSettings,
+        grid: WeightGrid | None = None,
+    ) -> PosedQuery:
+        """Largest logit over a point's canonical correspondences. Gradients reach all fields, the shape code, and
+        `points_posed` and `bone_transforms` where they ask for it."""
+        weights_at = self.weights_at(subject)
+        found = find_correspondences(points_posed, bone_transforms, weights_at, search, grid)
+        tries = found.converged.shape[2]
+        packed = pack(found.points_canonical.flatten(1, 2), found.converged.flatten(1))
+        targets = gather(points_posed, packed.index // tries)
+        roots = attach_gradient(packed.values, targets, bone_transforms, weights_at)
+        logits, hidden, points_neutral = self.occupancy_canonical(roots, subject)
+        everywhere = unpack(logits, packed, logits.new_full(packed.position.shape, OUTSIDE))
+        best, start = everywhere.unflatten(1, (-1, tries)).max(-1)
+        column = packed.position.unflatten(1, (-1, tries)).gather(-1, start[..., None])[..., 0]
+        any_found = found.converged.any(-1)
+        return PosedQuery(
+            best,
+            torch.where(any_found[..., None], gather(points_neutral, column), 0.0),
+            torch.where(any_found[..., None], gather(hidden, column), 0.0),
+            any_found,
+        )

@@ -1,0 +1,102 @@
+"""Everything that is needed to rebuild a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+from gdna.deform.settings import INIT_BONES
+from gdna.errors import GdnaError
+from gdna.keys import key
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OccupancyConfig:
+    width: int = key(256, "neurons in a layer of the occupancy field")
+    depth: int = key(4, "its hidden layers")
+    skip_in: int = key(4, "layer that sees the input again")
+    multires: int = key(4, "octaves of its positional encoding")
+    bias: float = key(1.0, "radius of the sphere it starts as, in box coordinates")
+    logit_scale: float = key(10.0, "its logits are the last layer times this; the original has 1")
+
+
+@dataclass(frozen=True)
+class NormalConfig:
+    width: int = key(256, "neurons in a layer of the normal field")
+    depth: int = key(8, "its hidden layers")
+    skip_in: int = key(4, "layer that sees the input again")
+    multires: int = key(4, "octaves of its positional encoding; 6 suits scans of finer detail")
+
+
+@dataclass(frozen=True)
+class MlpConfig:
+    width: int = key(128, "neurons in a layer")
+    depth: int = key(4, "hidden layers")
+
+
+@dataclass(frozen=True)
+class DeformerConfig:
+    max_steps: int = key(50, "Broyden steps of the correspondence search (10 in the fine stage)")
+    soft_blend: float = key(20.0, "sharpness of skinning weights")
+    init_bones: tuple[int, ...] = key(INIT_BONES, "bones from which the search starts")
+    warp_betas: int = key(10, "leading betas that the warp sees; the open body's later ones move less than 0.7 mm")
+    disp_network: MlpConfig = field(default_factory=MlpConfig)
+    lbs_network: MlpConfig = field(default_factory=MlpConfig)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    num_people: int = 1
+    stage: str = "coarse"  # or "fine": normal field and detail codes are trained
+    dim_shape: int = 64
+    dim_detail: int = 64
+    num_betas: int = 40
+    num_bones: int = 24
+    network: OccupancyConfig = field(default_factory=OccupancyConfig)
+    norm_network: NormalConfig = field(default_factory=NormalConfig)
+    deformer: DeformerConfig = field(default_factory=DeformerConfig)
+
+    def __post_init__(self) -> None:
+        if self.stage not in ("coarse", "fine"):
+            raise GdnaError(f"model.stage: found {self.stage!r}, expected 'coarse' or 'fine'")
+        if not self.deformer.init_bones or max(self.deformer.init_bones) >= self.num_bones:
+            raise GdnaError(
+                f"model.deformer.init_bones: found {self.deformer.init_bones}, expected bones below {self.num_bones}"
+            )
+
+
+def to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Nested plain values, as JSON and YAML take them."""
+    return asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> ModelConfig:
+    """Inverse of `to_dict`; what is not given keeps its default. Raises `GdnaError` at unknown names."""
+    return _build(ModelConfig, values, "model")
+
+
+def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    defaults = kind()
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise GdnaError(f"{where}.{name}: unknown setting; known are {', '.join(known)}")
+        default = getattr(defaults, name)
+        if is_dataclass(default):
+            if not isinstance(value, Mapping):
+                raise GdnaError(f"{where}.{name}: found {value!r}, expected a group of settings")
+            given[name] = _build(type(default), value, f"{where}.{name}")
+        else:
+            given[name] = _convert(value, default, f"{where}.{name}")
+    return kind(**given)
+
+
+def _convert(value: Any, default: Any, where: str) -> Any:
+    try:
+        return tuple(int(v) for v in value) if isinstance(default, tuple) else type(default)(value)
+    except (TypeError, ValueError) as error:
+        raise GdnaError(f"{where}: found {value!r}, expected a value like {default!r}") from error

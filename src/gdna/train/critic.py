@@ -1,0 +1,120 @@
+"""The critic of the fine stage: a residual discriminator of square normal maps, after StyleGAN2 (Karras et al. 2020).
+
+Everything is plain convolution, average pooling and leaky ReLU, so that the second derivatives that the R1 penalty
+needs cost what convolutions cost.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gdna.errors import GdnaError
+
+STDDEV_GROUP = 4
+
+
+def blur(images: Float[Tensor, "B C H W"], padding: int, stride: int = 1) -> Float[Tensor, "B C h w"]:
+    """Zero-pad by `padding` (1 or 2) and filter with [1, 3, 3, 1] x [1, 3, 3, 1] / 64, in three means of 2 x 2 pixels.
+
+    The result has (H + 2 padding - 4) / stride + 1 rows. ([1, 3, 3, 1] is [1, 1] convolved with itself twice.)
+    """
+    images = F.avg_pool2d(images, 2, stride=1, padding=1)
+    images = F.avg_pool2d(images, 2, stride=1, padding=1 if padding == 2 else 0)
+    return F.avg_pool2d(images, 2, stride=stride)
+
+
+def leaky(x: Tensor) -> Tensor:
+    """Leaky ReLU that keeps the variance of a unit normal near one."""
+    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+
+
+class EqualConv(nn.Module):
+    """Convolution with unit-normal weights, scaled when used, so that Adam's step has the same relative size in every
+    layer (Karras et al. 2018, section 4.1)."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, size: int, *, stride: int = 1, padding: int = 0, bias: bool = True
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels_out, channels_in, size, size))
+        self.bias = nn.Parameter(torch.zeros(channels_out)) if bias else None
+        self.scale = 1 / math.sqrt(channels_in * size * size)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B c h w"]:
+        return F.conv2d(images, self.weight * self.scale, self.bias, stride=self.stride, padding=self.padding)
+
+
+class EqualLinear(nn.Module):
+    """The same for a fully connected layer."""
+
+    def __init__(self, channels_in: int, channels_out: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels_out, channels_in))
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+        self.scale = 1 / math.sqrt(channels_in)
+
+    def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B c"]:
+        return F.linear(features, self.weight * self.scale, self.bias)
+
+
+class DownBlock(nn.Module):
+    """Residual block that halves the resolution; blurs before each stride, so that nothing aliases."""
+
+    def __init__(self, channels_in: int, channels_out: int):
+        super().__init__()
+        self.conv1 = EqualConv(channels_in, channels_in, 3, padding=1)
+        self.conv2 = EqualConv(channels_in, channels_out, 3, stride=2)
+        self.skip = EqualConv(channels_in, channels_out, 1, bias=False)
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B c h w"]:
+        x = leaky(self.conv1(images))
+        x = leaky(self.conv2(blur(x, padding=2)))
+        return (x + self.skip(blur(images, padding=1, stride=2))) / math.sqrt(2)
+
+
+def batch_deviation(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
+    """How much the images of a group differ: the standard deviation over the group, averaged over channels and pixels.
+    It shows the critic a generator that draws one person only (Karras et al. 2018, section 3).
+
+    Groups have the largest size up to four that divides B; image b belongs to group b modulo B / size.
+    """
+    batch, _, height, width = features.shape
+    size = next(g for g in range(min(STDDEV_GROUP, batch), 0, -1) if batch % g == 0)
+    variance = features.unflatten(0, (size, batch // size)).var(0, unbiased=False)
+    deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
+    return deviation.repeat(size)[:, None, None, None].expand(-1, 1, height, width)
+
+
+class Critic(nn.Module):
+    """(B, 3, H, H) normal maps in [-1, 1] -> (B,) logits, larger is more real. H is a power of two from 8 on.
+
+    Channels double from `channels` at full size with each halving, up to `max_channels`, down to 4 x 4.
+    """
+
+    def __init__(self, image_size: int = 256, channels: int = 64, max_channels: int = 512):
+        super().__init__()
+        if image_size < 8 or image_size & (image_size - 1):
+            raise GdnaError(f"image_size: found {image_size}; the critic takes a power of two, 8 or more")
+        self.first = EqualConv(3, channels, 3, padding=1)
+        blocks: list[nn.Module] = []
+        for _ in range(int(math.log2(image_size)) - 2):
+            blocks.append(DownBlock(channels, min(2 * channels, max_channels)))
+            channels = min(2 * channels, max_channels)
+        self.blocks = nn.ModuleList(blocks)
+        self.mix = EqualConv(channels + 1, channels, 3, padding=1)
+        self.hidden = EqualLinear(channels * 16, channels)
+        self.last = EqualLinear(channels, 1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Float[Tensor, "B 3 H H"]) -> Float[Tensor, " B"]:
+        x = leaky(self.first(images.contiguous(memory_format=torch.channels_last)))
+        for block in self.blocks:
+            x = block(x)
+        x = leaky(self.mix(torch.cat([x, batch_deviation(x)], 1)))
+        return self.last(leaky(self.hidden(x.flatten(1))))[:, 0]

@@ -1,0 +1,245 @@
+"""The fine stage: the normal field and a detail code per person, learned from a critic of normal maps and from the
+normals of scans. Everything of the coarse stage is frozen."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from gdna.data.batches import FineBatch
+from gdna.data.prepared import PreparedSet
+from gdna.deform.packing import pack, unpack
+from gdna.errors import GdnaError
+from gdna.model.avatar_model import AvatarModel
+from gdna.model.checkpoint import load_extra, load_model
+from gdna.model.config import ModelConfig
+from gdna.model.training_state import TrainingState
+from gdna.objectives import code_loss, critic_loss, generator_loss, normal_loss, r1_penalty
+from gdna.train.coarse import Preview
+from gdna.train.critic import Critic
+from gdna.train.loading import open_set, to_device
+from gdna.train.run_state import Run, Setting, matmul_precision, training_precision
+from gdna.train.schedule import Schedule, learning_rate_factor, set_learning_rate
+from gdna.train.settings import LossSettings, TrainSettings, fine_settings
+from gdna.train.surface import SurfaceBatch, neutral_surface
+from gdna.train.validate import image_rows
+from gdna.types import Subject
+
+CRITIC_BETAS = (0.0, 0.99)
+FINE_STEPS = 10  # of the correspondence search, which the frozen skinning makes easy
+
+
+@dataclass(frozen=True)
+class FineLosses:
+    """Of the normal field; weighted, so that they add up to `total`."""
+
+    total: Float[Tensor, ""]
+    adversarial: Float[Tensor, ""]
+    normals: Float[Tensor, ""]
+    detail_code: Float[Tensor, ""]
+
+
+@dataclass(frozen=True)
+class CriticLosses:
+    """Of the critic; `r1` is zero where it was not computed, else weighted for all the steps it stands for."""
+
+    critic_total: Float[Tensor, ""]
+    critic: Float[Tensor, ""]
+    r1: Float[Tensor, ""]
+    real_logit: Float[Tensor, ""]
+    fake_logit: Float[Tensor, ""]
+
+
+def train_fine(
+    data_dir: Path | str,
+    cache_dir: Path | str,
+    out_dir: Path | str,
+    starting_path: Path | str,
+    settings: TrainSettings | None = None,
+    config: ModelConfig | None = None,
+    preview: Preview | None = None,
+) -> Path:
+    """Refine the coarse model `starting_path` on the scans it was trained on, and return `out_dir`'s checkpoint.
+
+    `cache_dir` holds the coarse model's correspondence cache. Of `config`, the normal field, the length of the detail
+    code and the search's steps are used; the rest is the coarse model's. Goes on where an earlier run stopped.
+    """
+    settings = settings or fine_settings()
+    optim = settings.model.optim
+    with training_precision(settings.trainer):
+        setting = Setting.open(out_dir, settings)
+        fabric = setting.fabric
+        model = refinable(load_model(starting_path), config, settings.seed).to(fabric.device)
+        names = trained_names(starting_path, model)
+        data = open_set(data_dir, names, fabric.device, settings.datamodule.placement, cache_dir)
+        critic = new_critic(data, settings.seed).to(fabric.device)
+        averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else model
+        learned = [p for p in model.parameters() if p.requires_grad]
+        adam = torch.optim.Adam(learned, lr=optim.lr)
+        adam_critic = torch.optim.Adam(critic.parameters(), lr=optim.lr_dis, betas=CRITIC_BETAS)
+        schedule = Schedule.of(len(data), settings, fabric.world_size)
+        modules = {"model": model, "critic": critic} | ({"averaged": averaged} if optim.ema else {})
+        state = TrainingState({"adam": adam, "adam_critic": adam_critic}, modules)
+        run = Run(setting, schedule, averaged, state, names)
+        surface = None
+        if settings.model.norm_loss_3d:
+            with matmul_precision("highest"):
+                surface = neutral_surface(model, data)
+
+        for step in run.steps():
+            generator = schedule.generator(step, fabric.global_rank)
+            indices = schedule.scan_indices(step, fabric.global_rank)
+            views = torch.randint(data.num_views, indices.shape, generator=generator)
+            batch = to_device(data.draw_fine(indices, views, generator, points_per_frame=0), fabric.device)
+            count = settings.datamodule.points_per_frame
+            points = surface.draw(indices, count, generator) if surface else None
+            factor = learning_rate_factor(optim, step, schedule.steps)
+            set_learning_rate(adam, optim.lr * factor)
+            set_learning_rate(adam_critic, optim.lr_dis * factor)
+
+            critic.requires_grad_(False)
+            fake, losses = field_step(model, critic, batch, points, settings.model, fabric)
+            run.update(adam, losses.total, losses, step)
+            run.log(step, losses)
+            if optim.ema:
+                follow(averaged, model, optim.ema)
+            if settings.model.lambda_gan:
+                critic.requires_grad_(True)
+                regularised = settings.model.lambda_grad > 0 and step % settings.model.d_reg_every == 0
+                opinion = critic_step(critic, batch.normal_maps, fake.detach(), settings.model, regularised, fabric)
+                run.update(adam_critic, opinion.critic_total, opinion, step)
+                run.log(step, opinion)
+            if run.validates(step):
+                run.log_image("real_fake", image_rows(batch.normal_maps, fake), step)
+                if preview is not None:
+                    run.log_image("preview", preview(averaged), step)
+        return run.folder.model
+
+
+def field_step(
+    model: AvatarModel,
+    critic: Critic,
+    batch: FineBatch,
+    surface: SurfaceBatch | None,
+    weights: LossSettings,
+    fabric: Fabric,
+) -> tuple[Float[Tensor, "B 3 H W"], FineLosses]:
+    """The normal maps that the model draws for the batch, and what is wrong with them and with its normals."""
+    with torch.no_grad():
+        frozen = model.subject(model.codes(batch.indices), batch.betas)
+    detail = model.z_details(batch.indices)
+    subject = replace(frozen, detail=detail)
+    fake = normal_maps(model, batch, subject, fabric)
+    adversarial = torch.zeros((), device=fake.device)
+    if weights.lambda_gan:
+        with fabric.autocast():
+            logits = critic(fake)
+        adversarial = weights.lambda_gan * generator_loss(logits.float())
+    if surface is None:
+        drawn, wanted = (image.flatten(2).mT for image in (fake, batch.normal_maps))
+        normals = normal_loss(drawn, wanted, batch.cache_mask)
+    else:
+        surface = to_device(surface, fake.device)
+        drawn = posed_normals(model, surface.points_neutral, batch.bone_transforms, subject, fabric)
+        normals = normal_loss(drawn, surface.normals_posed, surface.found)
+    detail_code = weights.lambda_reg * code_loss(detail)
+    return fake, FineLosses(adversarial + normals + detail_code, adversarial, normals, detail_code)
+
+
+def normal_maps(model: AvatarModel, batch: FineBatch, subject: Subject, fabric: Fabric) -> Float[Tensor, "B 3 H W"]:
+    """Posed normals at the cached points of each view, white (1) elsewhere, as in the scans' pictures."""
+    packed = pack(batch.cache_points, batch.cache_mask)
+    normals = posed_normals(model, packed.values, batch.bone_transforms_view, subject, fabric)
+    pixels = unpack(normals, packed, torch.ones_like(batch.cache_points))
+    return pixels.mT.unflatten(2, batch.normal_maps.shape[2:])
+
+
+def posed_normals(
+    model: AvatarModel,
+    points_neutral: Float[Tensor, "B N 3"],
+    bone_transforms: Float[Tensor, "B J 4 4"],
+    subject: Subject,
+    fabric: Fabric,
+) -> Float[Tensor, "B N 3"]:
+    """Unit normals with gradients to the normal field and the detail code."""
+    with torch.no_grad():
+        _, hidden = model.occupancy_neutral(points_neutral, subject)
+    with fabric.autocast():
+        return model.normals_posed(points_neutral, hidden, bone_transforms, subject).float()
+
+
+def critic_step(
+    critic: Critic,
+    real: Float[Tensor, "B 3 H W"],
+    fake: Float[Tensor, "B 3 H W"],
+    weights: LossSettings,
+    regularised: bool,
+    fabric: Fabric,
+) -> CriticLosses:
+    """What the critic gets wrong about scans and drawings; if `regularised`, with R1 for `d_reg_every` steps."""
+    leaf = real.detach().requires_grad_(regularised)
+    with fabric.autocast():
+        fake_logits = critic(fake).float()
+    with nullcontext() if regularised else fabric.autocast():  # second derivatives in full precision
+        real_logits = critic(leaf).float()
+    loss = weights.lambda_gan * critic_loss(real_logits, fake_logits)
+    r1 = torch.zeros_like(loss)
+    if regularised:
+        factor = weights.lambda_gan * weights.lambda_grad / 2 * weights.d_reg_every
+        r1 = factor * r1_penalty(real_logits, leaf)
+    return CriticLosses(loss + r1, loss, r1, real_logits.mean(), fake_logits.mean())
+
+
+def refinable(coarse: AvatarModel, config: ModelConfig | None, seed: int) -> AvatarModel:
+    """The coarse model, frozen, with a fresh normal field and fresh detail codes."""
+    asked = config or replace(coarse.config, deformer=replace(coarse.config.deformer, max_steps=FINE_STEPS))
+    own = replace(
+        coarse.config,
+        stage="fine",
+        dim_detail=asked.dim_detail,
+        norm_network=asked.norm_network,
+        deformer=replace(coarse.config.deformer, max_steps=asked.deformer.max_steps),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AvatarModel(own)
+    fresh = ("normal.", "z_details.")
+    kept = {k: v for k, v in coarse.state_dict().items() if not k.startswith(fresh)}
+    model.load_state_dict(model.state_dict() | kept)
+    model.requires_grad_(False)
+    model.normal.requires_grad_(True)
+    model.z_details.requires_grad_(True)
+    return model
+
+
+def trained_names(path: Path | str, model: AvatarModel) -> tuple[str, ...]:
+    """The scans a model was trained on, in the order of its codes. Raises `GdnaError` where it does not know them."""
+    names = tuple(load_extra(path).get("names", ()))
+    if len(names) != model.config.num_people:
+        raise GdnaError(
+            f"{path}: names {len(names)} scans for {model.config.num_people} people; expected a coarse model that "
+            "training has written"
+        )
+    return names
+
+
+def new_critic(data: PreparedSet, seed: int) -> Critic:
+    assert data.fine is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Critic(data.fine.images.shape[2])
+
+
+@torch.no_grad()
+def follow(averaged: AvatarModel, model: AvatarModel, momentum: float) -> None:
+    """Move the average towards the model by 1 - momentum."""
+    for slow, fast in zip(averaged.parameters(), model.parameters(), strict=True):
+        if fast.requires_grad:
+            slow.lerp_(fast, 1 - momentum)

@@ -1,0 +1,281 @@
+"""What both stages share: devices, the clock, checkpoints, resuming, the progress bar and the log."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from gdna.errors import GdnaError
+from gdna.geometry.files import atomic_path
+from gdna.model.avatar_model import AvatarModel
+from gdna.model.checkpoint import save_checkpoint
+from gdna.model.tensor_file import read_metadata
+from gdna.model.training_state import FORMAT, TrainingState, load_training_state, save_training_state
+from gdna.train.logs import Logger, open_logger
+from gdna.train.schedule import Schedule
+from gdna.train.settings import TrainerSettings, TrainSettings
+
+SAVING_SHARE = 0.05  # an epoch's end is no reason to save where saving would take more of the time
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """outputs/<expname>: the checkpoint that others read, the state that resuming reads, logs and images.
+
+    The state holds the model too, so that it never depends on which of the two files was written last.
+    """
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "checkpoints" / "training_state.safetensors"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def image(self, name: str, epoch: int) -> Path:
+        return self.path / "images" / f"{epoch:04d}_{name}.png"
+
+    def clear_leftovers(self) -> None:
+        """Remove half-written checkpoints of a run that was killed."""
+        for half in self.state.parent.glob(".*.part.safetensors"):
+            half.unlink(missing_ok=True)
+
+
+def start_fabric(trainer: TrainerSettings) -> Fabric:
+    """Devices and processes, one per device. Raises `GdnaError` where there are no such devices."""
+    try:
+        fabric = Fabric(
+            accelerator=trainer.accelerator,
+            devices=trainer.devices,
+            precision=trainer.precision.value,
+            strategy="auto" if trainer.devices == 1 else "ddp",
+        )
+    except (RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise GdnaError(
+            f"trainer.accelerator={trainer.accelerator} trainer.devices={trainer.devices}: not available ({reason})"
+        ) from error
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Within the block, 32-bit matrix products on CUDA are exact ("highest") or in TF32 ("high")."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def training_precision(trainer: TrainerSettings) -> AbstractContextManager[None]:
+    """What `trainer.tf32` asks for; on a CPU always exact."""
+    return matmul_precision("high" if trainer.tf32 and torch.cuda.is_available() else "highest")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a run takes place: its folder, its devices, its settings, and when it began."""
+
+    folder: RunFolder
+    fabric: Fabric
+    settings: TrainSettings
+    started: float = field(default_factory=time.monotonic)  # s
+
+    @staticmethod
+    def open(out_dir: Path | str, settings: TrainSettings) -> Setting:
+        started = time.monotonic()
+        return Setting(RunFolder(Path(out_dir)), start_fabric(settings.trainer), settings, started)
+
+
+class Run:
+    """One stage's training run: hands out the steps, saves, logs, and stops in time.
+
+    `state` must hold everything that training changes; `model` is the one to publish.
+    """
+
+    def __init__(
+        self, setting: Setting, schedule: Schedule, model: AvatarModel, state: TrainingState, names: Sequence[str]
+    ) -> None:
+        self.folder, self.fabric, self.settings = setting.folder, setting.fabric, setting.settings
+        self.started = setting.started
+        self.schedule, self.model, self.state, self.names = schedule, model, state, tuple(names)
+        self.first_step = self._resume()
+        if self.fabric.is_global_zero:
+            self.folder.clear_leftovers()
+        self.logger = Logger()
+        self.bar: tqdm | None = None
+        self._shown: dict[str, float] = {}
+        self._saved_at, self._saving_cost = time.monotonic(), 0.0
+
+    def steps(self) -> Iterator[int]:
+        """The steps still to do. What the caller did in one is saved, when due, as soon as the next is asked for."""
+        self._open_logger()
+        waiting = 0.5 if sys.stderr.isatty() else 30.0
+        with tqdm(
+            total=self.schedule.steps,
+            initial=self.first_step,
+            desc=self.folder.path.name,
+            unit=" steps",
+            mininterval=waiting,
+            dynamic_ncols=True,
+            disable=not self.fabric.is_global_zero,
+        ) as self.bar:
+            try:
+                for step in range(self.first_step, self.schedule.steps):
+                    yield step
+                    self.bar.update()
+                    last = step + 1 == self.schedule.steps or self._out_of_time()
+                    if last or self._save_is_due(step):
+                        self.save(step + 1)
+                    if last:
+                        break
+            finally:
+                self.logger.close()
+
+    def validates(self, step: int) -> bool:
+        """Whether to validate after this step, which ends an epoch then. True in the first process only."""
+        every = self.settings.trainer.check_val_every_n_epoch
+        due = every > 0 and self.schedule.ends_epoch(step) and (self.schedule.epoch(step) + 1) % every == 0
+        return due and self.fabric.is_global_zero
+
+    def update(self, optimizer: torch.optim.Optimizer, loss: Tensor, losses: object, step: int) -> None:
+        """Back-propagate and step; gradients are averaged over the processes and clipped.
+
+        Raises `GdnaError` where loss or gradient is not finite, before anything was changed by it.
+        """
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(self.fabric, parameters)
+        limit = self.settings.trainer.gradient_clip_val or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        if not bool(norm.isfinite() & loss.isfinite()):
+            raise GdnaError(
+                f"step {step}: the loss or its gradient is not finite ({_listed(losses)}); the last good checkpoint is "
+                f"{self.folder.model if self.folder.model.is_file() else 'none'}; go on from it with a smaller "
+                "model.optim.lr, or look for broken scans"
+            )
+        optimizer.step()
+
+    def log(self, step: int, *losses: object) -> None:
+        """Write dataclasses of scalar tensors to the log and the bar, every `log_every_n_steps`."""
+        if step % self.settings.trainer.log_every_n_steps or not self.fabric.is_global_zero:
+            return
+        values = {name: value for part in losses for name, value in _values(part).items()}
+        self.logger.scalars({f"loss/{name}": value for name, value in values.items()}, step)
+        if self.bar is not None:
+            epoch = f"epoch {self.schedule.epoch(step) + 1}/{self.schedule.epochs}"
+            self._shown |= values
+            shown = ", ".join(f"{name} {value:.3g}" for name, value in self._shown.items() if value)
+            self.bar.set_postfix_str(f"{epoch}, {shown}", refresh=False)
+
+    def log_scalars(self, values: Mapping[str, float], step: int) -> None:
+        self.logger.scalars(values, step)
+
+    def log_image(self, name: str, image: UInt8[np.ndarray, "H W 3"], step: int) -> None:
+        """Into the log and, as PNG, into the run's folder."""
+        from PIL import Image
+
+        self.logger.image(name, image, step)
+        with atomic_path(self.folder.image(name, self.schedule.epoch(step))) as temporary:
+            Image.fromarray(image).save(temporary)
+
+    def save(self, step: int) -> None:
+        """Write state and model after `step` finished steps."""
+        start = time.monotonic()
+        if self.fabric.is_global_zero:
+            progress = {"step": step, "steps": self.schedule.steps, "names": self.names, "settings": self._plain()}
+            save_training_state(self.folder.state, self.state, progress)
+            save_checkpoint(self.folder.model, self.model, {"names": self.names, "step": step})
+        self._saved_at = time.monotonic()
+        self._saving_cost = self._saved_at - start
+
+    def _resume(self) -> int:
+        if not self.settings.resume or not self.folder.state.is_file():
+            return 0
+        progress = _progress(self.folder.state)
+        if tuple(progress["names"]) != self.names:
+            raise GdnaError(
+                f"{self.folder.state}: was trained on {len(progress['names'])} scans ({progress['names'][0]} ...), now "
+                f"{len(self.names)} are given ({self.names[0]} ...); use the same, another expname, or resume=false"
+            )
+        load_training_state(self.folder.state, self.state)
+        return int(progress["step"])
+
+    def _save_is_due(self, step: int) -> bool:
+        elapsed = time.monotonic() - self._saved_at
+        if elapsed > self.settings.trainer.save_every_seconds:
+            return True
+        return self.schedule.ends_epoch(step) and SAVING_SHARE * elapsed >= self._saving_cost
+
+    def _out_of_time(self) -> bool:
+        limit = self.settings.trainer.max_seconds
+        late = 0 < limit < time.monotonic() - self.started
+        return bool(self.fabric.broadcast(late)) if self.fabric.world_size > 1 else late
+
+    def _open_logger(self) -> None:
+        if self.fabric.is_global_zero:
+            kind, name = self.settings.logger, self.folder.path.name
+            self.logger = open_logger(kind, self.folder.logs, name, self._plain(), self.first_step)
+
+    def _plain(self) -> dict[str, Any]:
+        """The settings as JSON."""
+        return json.loads(json.dumps(asdict(self.settings), default=lambda enum: enum.value))
+
+
+def average_gradients(fabric: Fabric, parameters: Sequence[Tensor]) -> None:
+    """Mean of the gradients over all processes, in one message. Does nothing for a single process."""
+    if fabric.world_size == 1:
+        return
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    mean = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+    assert isinstance(mean, Tensor)
+    for parameter, part in zip(parameters, mean.split([g.numel() for g in gradients]), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+def finished(folder: Path | str) -> bool:
+    """Whether the run in outputs/<expname> has done all its steps."""
+    state = RunFolder(Path(folder)).state
+    if not state.is_file():
+        return False
+    progress = _progress(state)
+    return progress["step"] >= progress["steps"]
+
+
+def _progress(state: Path) -> dict[str, Any]:
+    return read_metadata(state, FORMAT)["progress"]
+
+
+def _values(losses: object) -> dict[str, float]:
+    tensors = {f.name: getattr(losses, f.name) for f in fields(losses)}  # type: ignore[arg-type]
+    stacked = torch.stack([t.detach().float() for t in tensors.values()]).tolist()
+    return dict(zip(tensors, stacked, strict=True))
+
+
+def _listed(losses: object) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in _values(losses).items())

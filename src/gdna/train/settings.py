@@ -1,0 +1,146 @@
+"""What may be asked of training. Free of torch, so that the command line's help is quick.
+
+Names follow the original's configuration files; where its fine stage has other defaults, `fine_settings` gives them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from gdna.errors import GdnaError
+
+
+def _key(default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"help": meaning})
+
+
+class Decay(Enum):
+    """What becomes of the learning rate."""
+
+    none = "none"
+    cosine = "cosine"
+
+
+class LoggerKind(Enum):
+    """Where losses and images are logged."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    none = "none"
+
+
+class Precision(Enum):
+    """Arithmetic of the networks; weights and optimisers are 32 bit in either."""
+
+    full = "32-true"
+    bf16 = "bf16-mixed"
+
+
+class Placement(Enum):
+    """Where the prepared scans are stacked."""
+
+    auto = "auto"
+    device = "device"
+    host = "host"
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How long, on what, and how often to look up."""
+
+    max_epochs: int = _key(300, "passes_per_epoch times the scans make an epoch")
+    max_seconds: float = _key(0.0, "stop cleanly after so long, to be resumed; 0: no limit")
+    gradient_clip_val: float = _key(0.1, "largest norm of a gradient; 0: not clipped")
+    check_val_every_n_epoch: int = _key(1, "epochs between two validations; 0: none")
+    log_every_n_steps: int = _key(5, "steps between two log entries")
+    save_every_seconds: float = _key(120.0, "seconds between two checkpoints, besides one an epoch")
+    accelerator: str = _key("auto", "cpu, cuda, mps or auto")
+    devices: int = _key(1, "devices to train on, one process each; -1: all")
+    precision: Precision = field(default=Precision.full, metadata={"help": "arithmetic of the networks"})
+    tf32: bool = _key(
+        True, "on CUDA: matrix products of 32-bit training in TF32 (the correspondence search stays exact)"
+    )
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What a step draws."""
+
+    batch_size: int = _key(16, "scans a step and device (8 in the fine stage)")
+    points_per_frame: int = _key(2000, "points a scan and step; the coarse stage adds an eighth in the whole box")
+    passes_per_epoch: int = _key(10, "how often an epoch visits each scan")
+    placement: Placement = field(
+        default=Placement.auto, metadata={"help": "where scans are kept; auto: on the device if they fit"}
+    )
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """Adam for the model; for the critic too, with betas (0, 0.99)."""
+
+    lr: float = _key(1e-3, "learning rate (2e-3 in the fine stage)")
+    lr_dis: float = _key(2e-3, "learning rate of the critic")
+    decay: Decay = field(
+        default=Decay.none, metadata={"help": "cosine: learning rates fall to zero over the last part"}
+    )
+    decay_from: float = _key(0.7, "share of the steps after which they fall")
+    ema: float = _key(
+        0.0, "fine stage: the saved model is a moving average with this momentum (0.999); 0: the model itself"
+    )
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Weights of the losses and when they count."""
+
+    lambda_reg: float = _key(1e-3, "mean square of codes")
+    nepochs_pretrain: int = _key(1, "epochs with the losses on bones")
+    lambda_bone_occ: float = _key(1.0, "points on the bones are inside")
+    lambda_bone_w: float = _key(10.0, "joints move with their bones")
+    lambda_disp: float = _key(10.0, "the warp carries the body without clothes onto the neutral body")
+    lambda_gan: float = _key(1.0, "fine stage: the critic's opinion of normal maps")
+    lambda_grad: float = _key(10.0, "fine stage: R1 penalty of the critic (gamma)")
+    d_reg_every: int = _key(16, "fine stage: steps between two R1 penalties")
+    norm_loss_3d: bool = _key(True, "fine stage: normals are compared at points of the scan; false: in the images")
+    optim: OptimSettings = field(default_factory=OptimSettings)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything but the model's own configuration."""
+
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    model: LossSettings = field(default_factory=LossSettings)
+    datamodule: DataSettings = field(default_factory=DataSettings)
+    seed: int = _key(42, "the same seed makes the same model (exactly so on a CPU)")
+    resume: bool = _key(True, "go on from the last checkpoint of this experiment")
+    logger: LoggerKind = field(default=LoggerKind.tensorboard, metadata={"help": "where losses and images are logged"})
+
+    def __post_init__(self) -> None:
+        positive = {
+            "trainer.max_epochs": self.trainer.max_epochs,
+            "trainer.log_every_n_steps": self.trainer.log_every_n_steps,
+            "model.d_reg_every": self.model.d_reg_every,
+            "datamodule.batch_size": self.datamodule.batch_size,
+            "datamodule.points_per_frame": self.datamodule.points_per_frame,
+            "datamodule.passes_per_epoch": self.datamodule.passes_per_epoch,
+        }
+        for name, value in positive.items():
+            if value < 1:
+                raise GdnaError(f"{name}={value}: expected 1 or more")
+        if not 0 <= self.model.optim.ema < 1:
+            raise GdnaError(
+                f"model.optim.ema={self.model.optim.ema}: expected 0 (off) or a momentum below 1, such as 0.999"
+            )
+
+
+def fine_settings(settings: TrainSettings | None = None) -> TrainSettings:
+    """The given settings (default: all defaults) with the learning rate and batch size of the fine stage."""
+    settings = settings or TrainSettings()
+    return replace(
+        settings,
+        model=replace(settings.model, optim=replace(settings.model.optim, lr=2e-3)),
+        datamodule=replace(settings.datamodule, batch_size=8),
+    )

@@ -1,0 +1,66 @@
+"""Where the scans' surface points lie in neutral space: found once, as the fine stage leaves shape and skinning be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Int16
+from torch import Tensor
+
+from gdna.data.prepared import PreparedSet
+from gdna.data.sample_file import from_fixed
+from gdna.deform.search import uses_grid
+from gdna.model.avatar_model import AvatarModel
+
+POINTS_AT_ONCE = 2**16
+
+
+@dataclass(frozen=True)
+class SurfaceBatch:
+    """Surface points of B scans in neutral space, with the scans' posed normals there."""
+
+    points_neutral: Float[Tensor, "B N 3"]
+    normals_posed: Float[Tensor, "B N 3"]
+    found: Bool[Tensor, "B N"]  # whether the posed point has a correspondence; the neutral point is zero otherwise
+
+
+@dataclass(frozen=True)
+class NeutralSurface:
+    """All surface points of n scans."""
+
+    points_neutral: Float[Tensor, "n K 3"]
+    normals_posed: Int16[Tensor, "n K 3"]  # fixed point, as prepared
+    found: Bool[Tensor, "n K"]
+
+    def draw(self, indices: Int[Tensor, " B"], count: int, generator: torch.Generator) -> SurfaceBatch:
+        """`count` points of each of the scans, with replacement; on the device of the surface."""
+        device, total = self.found.device, self.found.shape[1]
+        point = torch.randint(total, (len(indices), count), generator=generator, device=generator.device).to(device)
+        flat = point + indices.to(device)[:, None] * total
+        return SurfaceBatch(
+            self.points_neutral.flatten(0, 1)[flat],
+            from_fixed(self.normals_posed.flatten(0, 1)[flat]),
+            self.found.flatten()[flat],
+        )
+
+
+@torch.no_grad()
+def neutral_surface(model: AvatarModel, data: PreparedSet) -> NeutralSurface:
+    """Ask the model for the correspondences of all surface points, scan by scan."""
+    assert data.fine is not None
+    device = model.z_shapes.weight.device
+    search = model.search_settings()
+    points_neutral = torch.zeros(data.fine.surface_points.shape, device=data.betas.device)
+    found = torch.zeros(points_neutral.shape[:2], dtype=torch.bool, device=data.betas.device)
+    for index in range(len(data)):
+        person = torch.tensor([index], device=device)
+        subject = model.subject(model.codes(person), data.betas[index, None].to(device))
+        transforms = data.bone_transforms[index, None].to(device)
+        points = from_fixed(data.fine.surface_points[index]).to(device)
+        grid = model.weight_grid(subject, search) if uses_grid(search, points) else None
+        parts = points.split(POINTS_AT_ONCE)
+        answers = [model.occupancy_posed(part[None], transforms, subject, search, grid) for part in parts]
+        points_neutral[index] = torch.cat([a.points_neutral[0] for a in answers]).to(points_neutral)
+        found[index] = torch.cat([a.found[0] for a in answers]).to(found)
+    return NeutralSurface(points_neutral, data.fine.surface_normals, found)

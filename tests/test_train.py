@@ -1,0 +1,548 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+
+import gdna.fields.generator
+import gdna.train.coarse
+import gdna.train.fine
+import gdna.train.run_state
+from gdna.body.open_body import open_body
+from gdna.data.cache_file import cache_path, read_cache
+from gdna.data.prepare import PrepareSettings, prepare_scan
+from gdna.data.prepared import PreparedSet, turn_to_view
+from gdna.data.sample_file import from_fixed
+from gdna.deform.search import GridSettings, SearchSettings
+from gdna.errors import GdnaError
+from gdna.evaluate.metrics import evaluate_iou, person_of
+from gdna.geometry.rotations import axis_angle_to_matrix
+from gdna.model.checkpoint import load_extra, load_model
+from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
+from gdna.objectives import intersection_over_union
+from gdna.render.camera import Orthographic
+from gdna.render.march import march
+from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, solid_points, trace_scan
+from gdna.train.coarse import train_coarse
+from gdna.train.critic import Critic
+from gdna.train.fine import follow, normal_maps, refinable, train_fine
+from gdna.train.run_state import RunFolder, average_gradients, finished
+from gdna.train.schedule import Schedule, generator_for, learning_rate_factor
+from gdna.train.settings import (
+    DataSettings,
+    Decay,
+    LoggerKind,
+    LossSettings,
+    OptimSettings,
+    Precision,
+    TrainerSettings,
+    TrainSettings,
+    fine_settings,
+)
+from gdna.train.surface import neutral_surface
+from gdna.train.validate import image_rows
+from gdna.types import BodyParams, Scan
+
+PEOPLE = ("ann", "bob", "cat", "dan")
+TINY = ModelConfig(
+    network=OccupancyConfig(width=64),
+    norm_network=NormalConfig(width=64, depth=4, skip_in=2),
+    deformer=DeformerConfig(10, init_bones=(0, 16, 17), disp_network=MlpConfig(32, 2), lbs_network=MlpConfig(32, 2)),
+)
+TRAINER = TrainerSettings(accelerator="cpu", check_val_every_n_epoch=0, log_every_n_steps=1)
+COARSE = TrainSettings(
+    trainer=TRAINER,
+    model=LossSettings(optim=OptimSettings(lr=5e-3)),
+    datamodule=DataSettings(batch_size=2, points_per_frame=256, passes_per_epoch=1),
+    logger=LoggerKind.none,
+)
+FINE = replace(COARSE, model=LossSettings(d_reg_every=2, optim=OptimSettings(lr=1e-2, lr_dis=2e-3, ema=0.5)))
+CACHE = CacheSettings(image_size=32, steps=64)
+SEARCH = SearchSettings(init_bones=(0, 16, 17), grid=GridSettings(shape=(8, 32, 32)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_networks():
+    """The generator and the critic keep their structure, with a few channels only."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gdna.fields.generator, "CHANNELS", (8, 8, 8, 64))
+        patch.setattr(gdna.train.fine, "Critic", lambda image_size: Critic(image_size, 8, 16))
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """Four bodies without clothes in slightly different poses."""
+    folder, body = tmp_path_factory.mktemp("prepared"), open_body()
+    used, faces = np.unique(body.faces.numpy(), return_inverse=True)
+    rotations = 0.1 * torch.randn(4, 24, 3, generator=torch.Generator().manual_seed(0))
+    betas = torch.from_numpy(body.population_betas[:4])
+    posed = body(BodyParams(betas, rotations, torch.zeros(4, 3)))
+    sizes = PrepareSettings(points=3000, surface_points=1000, held_out=200, views=3, image_size=32)
+    for i, name in enumerate(PEOPLE):
+        vertices = posed.vertices[i].numpy()[used]
+        scan = Scan(name, vertices, faces.reshape(-1, 3), betas[i].numpy(), rotations[i].numpy())
+        prepare_scan(scan, body, folder, sizes)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(prepared, tmp_path_factory) -> tuple[Path, list[dict[str, float]]]:
+    """A coarse model that knows roughly where people are, and its losses."""
+    folder = tmp_path_factory.mktemp("experiments") / "coarse"
+    with pytest.MonkeyPatch.context() as patch:
+        logged = record(patch)
+        return train_coarse(prepared, folder, TINY, epochs(COARSE, 12)), logged
+
+
+@pytest.fixture(scope="module")
+def coarse(trained) -> Path:
+    return trained[0]
+
+
+@pytest.fixture(scope="module")
+def cache(prepared, coarse, tmp_path_factory) -> Path:
+    return build_cache(coarse, prepared, tmp_path_factory.mktemp("cache"), CACHE, device="cpu", search=SEARCH)
+
+
+def epochs(settings: TrainSettings, count: int, **trainer) -> TrainSettings:
+    return replace(settings, trainer=replace(settings.trainer, max_epochs=count, **trainer))
+
+
+def record(monkeypatch) -> list[dict[str, float]]:
+    """All losses that runs log from here on, step by step."""
+    logged: list[dict[str, float]] = []
+
+    def log(self, step, *losses):
+        values = {k: float(v.detach()) for part in losses for k, v in vars(part).items()}
+        while len(logged) <= step:
+            logged.append({})
+        logged[step].update(values)
+
+    monkeypatch.setattr(gdna.train.run_state.Run, "log", log)
+    return logged
+
+
+# --- schedule and settings
+
+
+def test_an_epoch_visits_every_scan_equally_often():
+    schedule = Schedule(scans=6, passes=4, batch_size=3, epochs=2, seed=0, world_size=2)
+    assert schedule.steps_per_epoch == 4
+    for epoch in range(2):
+        steps = range(4 * epoch, 4 * epoch + 4)
+        seen = torch.cat([schedule.scan_indices(step, rank) for step in steps for rank in range(2)])
+        assert torch.equal(seen.bincount(), torch.full((6,), 4))
+    assert not torch.equal(schedule.scan_indices(0), schedule.scan_indices(4))
+    assert torch.equal(schedule.scan_indices(5), schedule.scan_indices(5))
+
+
+def test_incomplete_batches_are_dropped_and_small_sets_still_train():
+    assert Schedule(scans=5, passes=1, batch_size=2, epochs=1, seed=0).steps_per_epoch == 2
+    small = Schedule(scans=3, passes=1, batch_size=16, epochs=1, seed=0)
+    assert small.steps == 1
+    assert sorted(small.scan_indices(0).tolist()) == [0, 1, 2]
+
+
+def test_generators_depend_on_every_part_of_their_key():
+    draws = {torch.rand(1, generator=generator_for(*key)).item() for key in [(0, 1), (1, 0), (0, 1, 0), (0, 2)]}
+    assert len(draws) == 4
+    assert torch.rand(1, generator=generator_for(3, 4)) == torch.rand(1, generator=generator_for(3, 4))
+
+
+def test_learning_rate_decay():
+    optim = OptimSettings(decay=Decay.cosine, decay_from=0.5)
+    factors = [learning_rate_factor(optim, step, 100) for step in (0, 50, 75, 100)]
+    assert factors == pytest.approx([1, 1, 0.5, 0])
+    assert learning_rate_factor(OptimSettings(), 99, 100) == 1
+
+
+def test_defaults_are_the_originals():
+    coarse, fine = TrainSettings(), fine_settings()
+    assert (coarse.trainer.max_epochs, coarse.trainer.gradient_clip_val, coarse.datamodule.batch_size) == (300, 0.1, 16)
+    assert (coarse.model.optim.lr, fine.model.optim.lr, fine.model.optim.lr_dis) == (1e-3, 2e-3, 2e-3)
+    assert (fine.datamodule.batch_size, fine.model.lambda_grad, fine.model.d_reg_every) == (8, 10, 16)
+
+
+def test_every_setting_has_help_and_nonsense_is_refused():
+    for settings in (TrainSettings(), TrainerSettings(), DataSettings(), LossSettings(), OptimSettings()):
+        for field in dataclasses.fields(settings):
+            assert dataclasses.is_dataclass(getattr(settings, field.name)) or field.metadata["help"]
+    with pytest.raises(GdnaError, match="batch_size=0"):
+        TrainSettings(datamodule=DataSettings(batch_size=0))
+    with pytest.raises(GdnaError, match="ema=1"):
+        TrainSettings(model=LossSettings(optim=OptimSettings(ema=1.0)))
+
+
+# --- coarse stage
+
+
+def test_coarse_training_learns(trained):
+    path, logged = trained
+    first, last = logged[0], logged[-1]
+    assert last["total"] < first["total"] / 3  # mostly the losses on bones, which only the first epoch has
+    assert last["occupancy"] < 0.9 * first["occupancy"]
+    assert first["bone_occupancy"] > 0.1 < first["joint_weights"]
+    assert last["bone_occupancy"] == last["joint_weights"] == 0
+    assert len(logged) == 24
+    assert load_extra(path)["names"] == list(PEOPLE)
+    experiment = path.parent.parent
+    assert finished(experiment)
+    assert not (experiment / "logs").exists()  # logger=none
+
+
+def interrupt_the_third_save(monkeypatch) -> None:
+    """As if killed between the two files: the state is of step 3 then, the model of step 2."""
+    real, saved = gdna.train.run_state.save_checkpoint, []
+
+    def save(*args, **kwargs):
+        saved.append(1)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+        real(*args, **kwargs)
+
+    monkeypatch.setattr(gdna.train.run_state, "save_checkpoint", save)
+
+
+def assert_same_files(one: Path, other: Path) -> None:
+    for file in (RunFolder(one).model, RunFolder(one).state):
+        expected, found = load_file(file), load_file(other / file.relative_to(one))
+        assert expected.keys() == found.keys()
+        for name, tensor in expected.items():
+            assert torch.equal(tensor, found[name]), name
+
+
+def test_coarse_resumes_exactly(prepared, tmp_path, monkeypatch):
+    settings = epochs(COARSE, 3, save_every_seconds=0.0)  # six steps; killed within the second epoch
+    train_coarse(prepared, tmp_path / "straight", TINY, settings)
+    with monkeypatch.context() as patch:
+        interrupt_the_third_save(patch)
+        with pytest.raises(KeyboardInterrupt):
+            train_coarse(prepared, tmp_path / "killed", TINY, settings)
+    assert load_extra(RunFolder(tmp_path / "killed").model)["step"] == 2
+    half_written = tmp_path / "killed" / "checkpoints" / ".last.123.part.safetensors"
+    half_written.write_bytes(b"half")
+    logged = record(monkeypatch)
+    train_coarse(prepared, tmp_path / "killed", TINY, settings)
+    assert not half_written.exists()
+    assert [bool(entry) for entry in logged] == [False] * 3 + [True] * 3
+    assert_same_files(tmp_path / "straight", tmp_path / "killed")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(prepared, tmp_path, monkeypatch):
+    real, calls = gdna.train.coarse.coarse_losses, []
+
+    def losses(*args):
+        calls.append(1)
+        found = real(*args)
+        return replace(found, total=found.total * math.nan, warp=found.warp * math.nan) if len(calls) == 3 else found
+
+    monkeypatch.setattr(gdna.train.coarse, "coarse_losses", losses)
+    with pytest.raises(GdnaError, match=r"step 2: .*occupancy \d.*warp nan.*last\.safetensors") as error:
+        train_coarse(prepared, tmp_path / "run", TINY, epochs(COARSE, 3, save_every_seconds=0.0))
+    assert "\n" not in str(error.value)
+    model = load_model(RunFolder(tmp_path / "run").model)
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert load_extra(RunFolder(tmp_path / "run").model)["step"] == 2
+
+
+def test_stops_in_time_and_goes_on(prepared, tmp_path):
+    train_coarse(prepared, tmp_path / "run", TINY, epochs(COARSE, 1, max_seconds=1e-9))
+    assert load_extra(RunFolder(tmp_path / "run").model)["step"] == 1
+    assert not finished(tmp_path / "run")
+    train_coarse(prepared, tmp_path / "run", TINY, epochs(COARSE, 1))
+    assert finished(tmp_path / "run")
+    with pytest.raises(GdnaError, match=r"4 scans .* now 2"):
+        train_coarse(prepared, tmp_path / "run", TINY, epochs(COARSE, 2), names=PEOPLE[:2])
+
+
+def test_validation_logs_and_shows(prepared, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    scalars: dict[str, float] = {}
+    monkeypatch.setattr(gdna.train.run_state.Run, "log_scalars", lambda self, values, step: scalars.update(values))
+    settings = replace(epochs(COARSE, 1, check_val_every_n_epoch=1), logger=LoggerKind.tensorboard)
+    preview = np.full((4, 6, 3), 7, np.uint8)
+    train_coarse(prepared, tmp_path / "run", TINY, settings, preview=lambda model: preview)
+    assert set(scalars) == {"held_out/iou_uniform", "held_out/iou_near", "held_out/found"}
+    assert all(0 <= value <= 1 for value in scalars.values())
+    assert len(list((tmp_path / "run" / "logs").glob("events*"))) == 1
+    from PIL import Image
+
+    assert np.array_equal(np.array(Image.open(tmp_path / "run" / "images" / "0000_preview.png")), preview)
+
+
+def test_wandb_is_asked_for_only_when_wanted(prepared, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(GdnaError, match="pip install wandb"):
+        train_coarse(prepared, tmp_path / "run", TINY, replace(epochs(COARSE, 1), logger=LoggerKind.wandb))
+
+
+def test_the_coarse_stage_keeps_its_precision(prepared, tmp_path):
+    settings = replace(COARSE, trainer=replace(TRAINER, precision=Precision.bf16))
+    with pytest.raises(GdnaError, match="32-true"):
+        train_coarse(prepared, tmp_path / "run", TINY, settings)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_gradients_are_averaged_over_processes(world_size: int):
+    """The other process, were there one, has no gradients."""
+    fabric = Mock(spec=Fabric, world_size=world_size)
+    fabric.all_reduce.side_effect = lambda tensor, reduce_op: tensor / 2
+    parameters = [torch.zeros(2, 3), torch.zeros(4)]
+    parameters[0].grad = torch.arange(6.0).view(2, 3)
+    average_gradients(fabric, parameters)
+    assert torch.equal(parameters[0].grad, torch.arange(6.0).view(2, 3) / world_size)
+    assert parameters[1].grad is None or (parameters[1].grad == 0).all()
+
+
+# --- correspondence cache
+
+
+def test_near_grid_against_distances():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(50, 3, generator=generator)
+    asked = torch.rand(2000, 3, generator=generator) * 2 - 0.5
+    distance = torch.cdist(asked, points).min(1).values
+    near = near_grid(points, 0.1, 0.02).at(asked)
+    assert near[distance < 0.1 - 0.02 * math.sqrt(3)].all()
+    assert not near[distance > 0.1 + 0.02 * math.sqrt(3)].any()
+
+
+def test_rays_see_what_the_pictures_show(prepared, cache):
+    """A solid of cells around the scan's surface, marched along the rays of each view, has the silhouettes of the
+    scan's pictures and, at the hits, their normals."""
+    data = PreparedSet.open(prepared, None, "cpu", "fine", cache)
+    solid = near_grid(solid_points(data, 0), 0.015, 0.01)
+    rays = cut_rays(near_grid(solid_points(data, 0), CACHE.reach, CACHE.cell), data.num_views, CACHE)
+    length = (rays.steps - 1) * CACHE.spacing
+    depth, hit = march(lambda p: solid.at(p) * 2.0 - 1, rays.origins, rays.directions, rays.steps, 8, 0.0, length)
+    pictures = data.normal_maps(torch.zeros(3, dtype=torch.long), torch.arange(3)).permute(0, 2, 3, 1).flatten(0, 2)
+    seen = torch.zeros(len(pictures), dtype=torch.bool)
+    seen[rays.pixel[hit]] = True
+    drawn = (pictures < 0.999).any(1)
+    assert intersection_over_union(seen, drawn) > 0.7  # pixels of 6 cm
+    points, pixel = (rays.origins + depth[:, None] * rays.directions)[hit], rays.pixel[hit]
+    nearest = torch.cdist(points, from_fixed(data.fine.surface_points[0])).argmin(1)
+    axis_angle = torch.zeros(len(pixel), 3)
+    axis_angle[:, 1] = 2 * math.pi / 3 * (pixel // 32**2)
+    normals = from_fixed(data.fine.surface_normals[0])[nearest]
+    turned = (axis_angle_to_matrix(axis_angle) @ normals[..., None])[..., 0]
+    cosine = (turned * pictures[pixel]).sum(1)[drawn[pixel]]
+    assert cosine.mean() > 0.8
+
+
+def test_cached_views_are_renders_of_the_turned_person(prepared, coarse):
+    """Turned rays, cut to the neighbourhood of the person, asked of the grid: within 1 mm of whole rays, cast at the
+    turned person and asked of the networks."""
+    model = load_model(coarse).requires_grad_(False)
+    data = PreparedSet.open(prepared, None, "cpu", "body")
+    index, view = torch.tensor([1]), 1
+    points, mask = trace_scan(model, data, 1, CACHE, SEARCH)
+    subject = model.subject(model.codes(index), data.betas[index])
+    transforms = turn_to_view(data.bone_transforms[index], torch.tensor([view]), data.num_views)
+    turn = torch.tensor([0.0, 2 * math.pi * view / data.num_views, 0.0])
+    rotation = axis_angle_to_matrix(turn)
+    near = near_grid(solid_points(data, 1), CACHE.reach, CACHE.cell)
+    exact = SearchSettings(init_bones=(0, 16, 17), backend="reference")
+
+    def occupancy(points_turned: torch.Tensor) -> torch.Tensor:
+        logits = points_turned.new_full(points_turned.shape[:1], -20.0)
+        asked = near.at(points_turned @ rotation)
+        logits[asked] = model.occupancy_posed(points_turned[asked][None], transforms, subject, exact).logits[0]
+        return logits.clamp(-20, 20)
+
+    across = Orthographic(image_size=32).pixel_positions().flatten(0, 1)
+    origins = torch.cat([across, torch.ones(len(across), 1)], 1)
+    with torch.no_grad():
+        depth, hit = march(occupancy, origins, torch.tensor([0.0, 0, -1]).expand_as(origins), 64, 8, 0.0, 2.0)
+        answer = model.occupancy_posed(
+            (origins - depth[:, None] * torch.tensor([0.0, 0, 1]))[None], transforms, subject, exact
+        )
+    expected, cached = answer.points_neutral[0], points[view].flatten(0, 1)
+    both = hit & mask[view].flatten()
+    assert hit.sum() > 30
+    assert (hit != mask[view].flatten()).sum() <= 0.02 * hit.sum()
+    assert ((expected - cached)[both].norm(dim=1) < 1e-3).float().mean() > 0.99
+    assert (points[~mask] == 0).all()
+
+
+def test_cache_is_sharded_and_resumed(prepared, coarse, tmp_path):
+    settings = replace(CACHE, image_size=8, steps=8)
+
+    def build(agent_id: int) -> None:
+        build_cache(coarse, prepared, tmp_path, settings, agent_tot=2, agent_id=agent_id, device="cpu", search=SEARCH)
+
+    build(0)
+    paths = [cache_path(tmp_path, name) for name in PEOPLE]
+    assert [p.is_file() for p in paths] == [True, True, False, False]
+    build(1)
+    assert read_cache(paths[3]).mask.shape == (3, 8, 8)
+    written = paths[0].stat().st_mtime_ns
+    paths[1].write_bytes(b"half a file")
+    build(0)
+    assert paths[0].stat().st_mtime_ns == written  # kept
+    assert read_cache(paths[1]).mask.shape == (3, 8, 8)  # made again
+    coarse.touch()
+    build(0)
+    assert paths[0].stat().st_mtime_ns > written  # the model is newer
+
+
+# --- fine stage
+
+
+def test_fine_training_learns_normals_and_nothing_else(prepared, coarse, cache, tmp_path, monkeypatch):
+    logged = record(monkeypatch)
+    settings = epochs(FINE, 12, check_val_every_n_epoch=12)
+    path = train_fine(prepared, cache, tmp_path / "fine", coarse, settings)
+    assert logged[-1]["normals"] < 0.7 * logged[0]["normals"]
+    assert logged[0]["r1"] > 0 == logged[1]["r1"]
+    assert {"adversarial", "detail_code", "critic", "real_logit", "fake_logit"} < set(logged[0])
+    before, after = load_file(coarse), load_file(path)
+    for name, tensor in before.items():
+        refined = name.startswith(("normal.", "z_details."))
+        assert torch.equal(tensor, after[name]) != refined, name
+    config = load_model(path).config
+    assert (config.stage, config.deformer.max_steps) == ("fine", 10)
+    assert len(list((tmp_path / "fine" / "images").glob("0011_real_fake.png"))) == 1
+
+
+def test_fine_resumes_exactly(prepared, coarse, cache, tmp_path, monkeypatch):
+    settings = epochs(FINE, 3, save_every_seconds=0.0)
+    train_fine(prepared, cache, tmp_path / "straight", coarse, settings)
+    with monkeypatch.context() as patch:
+        interrupt_the_third_save(patch)
+        with pytest.raises(KeyboardInterrupt):
+            train_fine(prepared, cache, tmp_path / "killed", coarse, settings)
+    train_fine(prepared, cache, tmp_path / "killed", coarse, settings)
+    assert_same_files(tmp_path / "straight", tmp_path / "killed")
+
+
+def test_fine_variants(prepared, coarse, cache, tmp_path):
+    """In the images instead of at surface points, without a critic, in bfloat16, without an average."""
+    trainer = replace(TRAINER, max_epochs=1, precision=Precision.bf16)
+    plain = LossSettings(lambda_gan=0.0, norm_loss_3d=False)
+    train_fine(prepared, cache, tmp_path / "a", coarse, replace(FINE, trainer=trainer, model=plain))
+    critical = LossSettings(d_reg_every=1)
+    path = train_fine(prepared, cache, tmp_path / "b", coarse, replace(FINE, trainer=trainer, model=critical))
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in load_model(path).parameters())
+
+
+def test_drawn_normal_maps_are_white_outside_and_unit_inside(prepared, coarse, cache):
+    data = PreparedSet.open(prepared, PEOPLE, "cpu", "fine", cache)
+    model = refinable(load_model(coarse), None, 0)
+    index = torch.tensor([0, 2, 3])
+    batch = data.draw_fine(index, torch.tensor([0, 1, 2]), generator_for(0), 16)
+    with torch.no_grad():
+        subject = model.subject(model.codes(index), batch.betas)
+        images = normal_maps(model, batch, subject, Fabric(accelerator="cpu"))
+    mask = batch.cache_mask.view(3, 1, 32, 32).expand(-1, 3, -1, -1)
+    assert (images[~mask] == 1).all()
+    assert torch.allclose(images.norm(dim=1)[mask[:, 0]], torch.tensor(1.0), atol=1e-5)
+    alone = [model.normals_posed(p[m][None], model.occupancy_neutral(p[m][None], one)[1], t[None], one)
+             for p, m, t, one in zip(batch.cache_points, batch.cache_mask, batch.bone_transforms_view,
+                                     (model.subject(model.codes(i[None]), data.betas[i][None]) for i in index),
+                                     strict=True)]  # fmt: skip
+    pixels = images.permute(0, 2, 3, 1)[mask[:, 0]]
+    torch.testing.assert_close(pixels, torch.cat([a[0] for a in alone]), atol=1e-5, rtol=0)
+
+
+def test_surface_points_are_found_once_as_the_search_finds_them(prepared, coarse, cache):
+    data = PreparedSet.open(prepared, PEOPLE, "cpu", "fine", cache)
+    model = load_model(coarse).requires_grad_(False)
+    surface = neutral_surface(model, data)
+    index = torch.tensor([3, 1, 3])
+    batch = surface.draw(index, 50, generator_for(1))
+    assert batch.points_neutral.shape == (3, 50, 3)
+    posed = data.draw_fine(index, index * 0, generator_for(1), 50)  # the same draw, not yet brought to neutral space
+    subject = model.subject(model.codes(index), posed.betas)
+    query = model.occupancy_posed(posed.surface_points, posed.bone_transforms, subject, model.search_settings())
+    torch.testing.assert_close(batch.points_neutral, query.points_neutral, atol=1e-4, rtol=0)  # m
+    assert torch.equal(batch.found, query.found)
+    assert torch.equal(batch.normals_posed, posed.surface_normals)
+
+
+def test_average_follows_only_what_is_learned(coarse):
+    model = refinable(load_model(coarse), None, 0)
+    averaged = refinable(load_model(coarse), None, 0)
+    with torch.no_grad():
+        model.z_details.weight += 1
+        model.z_shapes.weight += 1
+    before = averaged.z_shapes.weight.clone()
+    follow(averaged, model, 0.75)
+    assert torch.allclose(averaged.z_details.weight, torch.tensor(0.25))
+    assert torch.equal(averaged.z_shapes.weight, before)
+
+
+def test_a_model_without_names_cannot_be_refined(prepared, coarse, cache, tmp_path):
+    from gdna.model.checkpoint import save_checkpoint
+
+    save_checkpoint(tmp_path / "nameless.safetensors", load_model(coarse), {})
+    with pytest.raises(GdnaError, match="names 0 scans for 4 people"):
+        train_fine(prepared, cache, tmp_path / "fine", tmp_path / "nameless.safetensors", FINE)
+
+
+def test_image_rows():
+    white, black = torch.ones(2, 3, 4, 5), -torch.ones(2, 3, 4, 5)
+    image = image_rows(white, black)
+    assert image.shape == (8, 10, 3)
+    assert (image[:4] == 255).all()
+    assert (image[4:] == 0).all()
+
+
+# --- evaluation
+
+
+def test_iou_on_trained_scans(prepared, coarse):
+    report = evaluate_iou(coarse, prepared, prepared, device="cpu")
+    assert [s.name for s in report.trained] == list(PEOPLE)
+    assert report.trained == report.posed
+    assert set(report.summary()) == {f"{g}_{f}" for g in ("trained", "posed") for f in ("uniform", "near", "found")}
+    assert 0 < report.summary()["trained_uniform"] < 1
+
+
+def test_iou_of_a_stranger_is_refused(prepared, coarse, tmp_path):
+    shutil.copytree(prepared / "ann", tmp_path / "eve_pose1")
+    shutil.copy(prepared / "body.safetensors", tmp_path)
+    with pytest.raises(GdnaError, match="eve_pose1 is no person"):
+        evaluate_iou(coarse, prepared, tmp_path, device="cpu")
+    (tmp_path / "eve_pose1").rename(tmp_path / "ann_pose1")
+    report = evaluate_iou(coarse, prepared, tmp_path, device="cpu")
+    assert replace(report.posed[0], name="ann") == report.trained[0]
+
+
+def test_person_names():
+    assert person_of("person_0003_pose_2") == "person_0003"
+    assert person_of("rp_ann_posed_001") == "rp_ann"
+    assert person_of("0525") == "0525"
+
+
+@pytest.mark.slow
+def test_two_processes_agree_with_each_other(prepared, tmp_path):
+    """Both see the same averaged gradient; what one of them saves is finite and complete."""
+    import subprocess
+
+    script = tmp_path / "two.py"
+    script.write_text(
+        "from gdna.train.coarse import train_coarse\n"
+        "from gdna.train.settings import *\n"
+        "trainer = TrainerSettings(max_epochs=2, devices=2, accelerator='cpu', check_val_every_n_epoch=0)\n"
+        "drawn = DataSettings(batch_size=1, points_per_frame=64, passes_per_epoch=1)\n"
+        "settings = TrainSettings(trainer, datamodule=drawn, logger=LoggerKind.none)\n"
+        f"train_coarse({str(prepared)!r}, {str(tmp_path / 'two')!r}, settings=settings)\n"
+    )
+    subprocess.run([sys.executable, str(script)], check=True, timeout=300)
+    assert finished(tmp_path / "two")
+    assert load_extra(RunFolder(tmp_path / "two").model)["step"] == 4
