@@ -32,20 +32,37 @@ POPULATION = 1024  # phenotypes kept with the body, for whoever needs believable
 PELVIS_HEIGHT = -0.24  # metres: where SMPL's pelvis lies, so that one camera and one field box serve both bodies
 TRAITS = ("gender", "age", "muscle", "weight", "height", "proportions")
 TRAIT_RANGE = {  # anny's scales; age 2/3 is 25 years, 1 is 90
-    "gender": (0.0, 1.0), "age": (0.6, 0.93), "muscle": (0.2, 0.85),
-    "weight": (0.2, 0.85), "height": (0.1, 0.75), "proportions": (0.2, 0.9),
+    "gender": (0.0, 1.0),
+    "age": (0.6, 0.93),
+    "muscle": (0.2, 0.85),
+    "weight": (0.2, 0.85),
+    "height": (0.1, 0.75),
+    "proportions": (0.2, 0.9),
 }
 
 JOINTS = {  # SMPL's 24 joints: (parent, bones of `cmu_mb` merged into it, the first one gives the position)
     "pelvis": (-1, ["Hips", "LHipJoint", "RHipJoint"]),
-    "left_hip": (0, ["LeftUpLeg"]), "right_hip": (0, ["RightUpLeg"]), "spine1": (0, ["LowerBack"]),
-    "left_knee": (1, ["LeftLeg"]), "right_knee": (2, ["RightLeg"]), "spine2": (3, ["Spine"]),
-    "left_ankle": (4, ["LeftFoot"]), "right_ankle": (5, ["RightFoot"]), "spine3": (6, ["Spine1"]),
-    "left_foot": (7, ["LeftToeBase"]), "right_foot": (8, ["RightToeBase"]), "neck": (9, ["Neck", "Neck1"]),
-    "left_collar": (9, ["LeftShoulder"]), "right_collar": (9, ["RightShoulder"]), "head": (12, ["Head"]),
-    "left_shoulder": (13, ["LeftArm"]), "right_shoulder": (14, ["RightArm"]),
-    "left_elbow": (16, ["LeftForeArm"]), "right_elbow": (17, ["RightForeArm"]),
-    "left_wrist": (18, ["LeftHand", "LThumb"]), "right_wrist": (19, ["RightHand", "RThumb"]),
+    "left_hip": (0, ["LeftUpLeg"]),
+    "right_hip": (0, ["RightUpLeg"]),
+    "spine1": (0, ["LowerBack"]),
+    "left_knee": (1, ["LeftLeg"]),
+    "right_knee": (2, ["RightLeg"]),
+    "spine2": (3, ["Spine"]),
+    "left_ankle": (4, ["LeftFoot"]),
+    "right_ankle": (5, ["RightFoot"]),
+    "spine3": (6, ["Spine1"]),
+    "left_foot": (7, ["LeftToeBase"]),
+    "right_foot": (8, ["RightToeBase"]),
+    "neck": (9, ["Neck", "Neck1"]),
+    "left_collar": (9, ["LeftShoulder"]),
+    "right_collar": (9, ["RightShoulder"]),
+    "head": (12, ["Head"]),
+    "left_shoulder": (13, ["LeftArm"]),
+    "right_shoulder": (14, ["RightArm"]),
+    "left_elbow": (16, ["LeftForeArm"]),
+    "right_elbow": (17, ["RightForeArm"]),
+    "left_wrist": (18, ["LeftHand", "LThumb"]),
+    "right_wrist": (19, ["RightHand", "RThumb"]),
     "left_hand": (20, ["LeftFingerBase", "LeftHandFinger1"]),
     "right_hand": (21, ["RightFingerBase", "RightHandFinger1"]),
 }
@@ -171,10 +188,12 @@ def main() -> None:
     rest, rest_joints = rest + shift, rest_joints + shift
     joints_zero = carry_joints(rest_joints, to_zero)
     joints_canonical = carry_joints(rest_joints, to_canonical)
-    canonical = np.stack([
-        dual_quaternion_skinning(v, weights, to_canonical, s, t)
-        for v, s, t in zip(rest, rest_joints, joints_canonical, strict=True)
-    ])
+    canonical = np.stack(
+        [
+            dual_quaternion_skinning(v, weights, to_canonical, s, t)
+            for v, s, t in zip(rest, rest_joints, joints_canonical, strict=True)
+        ]
+    )
 
     eyes = np.concatenate([groups["helper-l-eye"], groups["helper-r-eye"]])
     used = np.zeros(rest.shape[1], bool)
@@ -206,13 +225,21 @@ def main() -> None:
     template[~used] = 0
     np.savez_compressed(
         args.out,
-        template=template.astype(np.float32), basis=basis.astype(np.float16),
-        joint_template=joint_fit[0].astype(np.float32), joint_basis=joint_fit[1:].astype(np.float32),
-        weight_bones=order.astype(np.uint8), weight_values=top.astype(np.float16), parents=PARENTS.astype(np.int8),
-        joint_names=np.array(NAMES), skin_quads=groups["body"], eye_quads=eyes,
-        tights_quads=groups["helper-tights"], skirt_quads=groups["helper-skirt"],
+        template=template.astype(np.float32),
+        basis=basis.astype(np.float16),
+        joint_template=joint_fit[0].astype(np.float32),
+        joint_basis=joint_fit[1:].astype(np.float32),
+        weight_bones=order.astype(np.uint8),
+        weight_values=top.astype(np.float16),
+        parents=PARENTS.astype(np.int8),
+        joint_names=np.array(NAMES),
+        skin_quads=groups["body"],
+        eye_quads=eyes,
+        tights_quads=groups["helper-tights"],
+        skirt_quads=groups["helper-skirt"],
         population_betas=betas[:POPULATION].astype(np.float16),
-        population_traits=traits[:POPULATION].astype(np.float16), trait_names=np.array(TRAITS),
+        population_traits=traits[:POPULATION].astype(np.float16),
+        trait_names=np.array(TRAITS),
     )
     print(args.out, args.out.stat().st_size, "bytes")
 

@@ -28,6 +28,15 @@ class OpenBody(torch.nn.Module):
     `population_betas` (N, S) with `population_traits` (N, 6), named by `trait_names`, are believable adults.
     """
 
+    template: Tensor
+    basis: Tensor
+    joint_template: Tensor
+    joint_basis: Tensor
+    faces: Tensor
+    skin_weights: Tensor
+    vertices_neutral: Tensor
+    joints_neutral: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         with resources.files("gdna.body").joinpath("assets", ASSET).open("rb") as file:
@@ -42,7 +51,7 @@ class OpenBody(torch.nn.Module):
         self.register_buffer("joint_basis", torch.from_numpy(data["joint_basis"]))
         self.register_buffer("skin_weights", torch.from_numpy(weights / weights.sum(1, keepdims=True)))
         quads = np.concatenate([data["skin_quads"], data["eye_quads"]]).astype(np.int64)
-        self.register_buffer("faces", torch.from_numpy(np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])))
+        self.register_buffer("faces", torch.from_numpy(quads[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3)))
         self.num_skin_faces = 2 * len(data["skin_quads"])
         self.helper_quads = {name: data[f"{name}_quads"].astype(np.int64) for name in ("tights", "skirt")}
         self.skin_quads = data["skin_quads"].astype(np.int64)

@@ -120,15 +120,19 @@ class PreparedSet:
         generator: torch.Generator,
         points_per_frame: int = 2000,
     ) -> FineBatch:
-        """Draw surface points with replacement, and give each scan's view `views[b]` with its correspondences."""
-        if self.fine is None or self.cache is None:
-            raise GdnaError(
-                f"{self.folder}: opened without images or cache; open it with fields='fine' and cache_folder="
-            )
+        """Draw surface points with replacement, and give each scan's view `views[b]` with its correspondences (no
+        pixels where the set was opened without a cache)."""
+        if self.fine is None:
+            raise GdnaError(f"{self.folder}: opened without surface and images; open it with fields='fine'")
         indices, views = indices.to(self.betas.device), views.to(self.betas.device)
         count = self.fine.surface_points.shape[1]
         flat = _draw(count, (len(indices), points_per_frame), generator, indices.device) + indices[:, None] * count
-        cache_points, cache_mask = pixels(self.cache, indices, views)
+        surface_points = from_fixed(self.fine.surface_points.flatten(0, 1)[flat])
+        cache_points, cache_mask = (
+            (surface_points[:, :0], indices.new_zeros((len(indices), 0), dtype=torch.bool))
+            if self.cache is None
+            else pixels(self.cache, indices, views)
+        )
         transforms = self.bone_transforms[indices]
         return FineBatch(
             indices,
@@ -137,7 +141,7 @@ class PreparedSet:
             transforms,
             turn_to_view(transforms, views, self.num_views),
             self.normal_maps(indices, views),
-            from_fixed(self.fine.surface_points.flatten(0, 1)[flat]),
+            surface_points,
             from_fixed(self.fine.surface_normals.flatten(0, 1)[flat]),
             cache_points,
             cache_mask,

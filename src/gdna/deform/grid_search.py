@@ -37,7 +37,10 @@ def search_grid(
     packed = pack(roots.points, candidate.flatten(1))
     residual = skinning_residual(gather(targets, packed.index), bone_transforms, weights_at)
     steps = BroydenSettings(
-        settings.grid.polish_steps, settings.tolerance, settings.divergence, settings.repack_for(points_posed)
+        settings.grid.polish_steps,
+        settings.tolerance,
+        settings.divergence,
+        settings.repack_for(points_posed.device.type),
     )
     polished = broyden(residual, packed.values, gather(roots.inverse_jacobian, packed.index), steps)
     points = unpack(polished.points, packed, roots.points).unflatten(1, size)

@@ -27,7 +27,7 @@ def search_reference(
     flat = starts.flatten(1, 2)
     blended = blend_transforms(weights_at(flat), bone_transforms)
     targets = points_posed[:, :, None].expand_as(starts).flatten(1, 2)
-    repack = settings.repack_for(points_posed)
+    repack = settings.repack_for(points_posed.device.type)
     steps = BroydenSettings(settings.max_steps, settings.tolerance, settings.divergence, repack)
     residual = skinning_residual(targets, bone_transforms, weights_at)
     roots = broyden(residual, flat, inverse_3x3(blended[..., :3]), steps, transform(blended, flat) - targets)

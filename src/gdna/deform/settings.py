@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from gdna.errors import GdnaError
 
 BACKENDS = ("auto", "reference", "grid")
@@ -36,9 +34,9 @@ class SearchSettings:
     backend: str = "auto"
     grid: GridSettings = field(default_factory=GridSettings)
 
-    def repack_for(self, points: Tensor) -> int:
+    def repack_for(self, device: str) -> int:
         """Steps between dropping finished points: on a GPU they cost less than the waiting."""
-        return REPACK_GPU if points.is_cuda else 1
+        return REPACK_GPU if device == "cuda" else 1
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

@@ -76,7 +76,7 @@ def train_coarse(
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
         schedule = Schedule.of(len(data), settings, fabric.world_size)
         state = TrainingState({"adam": optimizer}, {"model": model})
-        run = Run(setting, schedule, model, state, data.names)
+        run = Run(setting, schedule, model, state, data)
         held_out = held_out_sample(data, schedule.generator(0), fabric.device)
         body = to_device(data.body, fabric.device)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float16
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -28,7 +28,7 @@ from gdna.train.loading import open_set, to_device
 from gdna.train.run_state import Run, Setting, matmul_precision, training_precision
 from gdna.train.schedule import Schedule, learning_rate_factor, set_learning_rate
 from gdna.train.settings import LossSettings, TrainSettings, fine_settings
-from gdna.train.surface import SurfaceBatch, neutral_surface
+from gdna.train.surface import SurfaceBatch, frozen_features, neutral_surface
 from gdna.train.validate import image_rows
 from gdna.types import Subject
 
@@ -59,7 +59,7 @@ class CriticLosses:
 
 def train_fine(
     data_dir: Path | str,
-    cache_dir: Path | str,
+    cache_dir: Path | str | None,
     out_dir: Path | str,
     starting_path: Path | str,
     settings: TrainSettings | None = None,
@@ -68,8 +68,9 @@ def train_fine(
 ) -> Path:
     """Refine the coarse model `starting_path` on the scans it was trained on, and return `out_dir`'s checkpoint.
 
-    `cache_dir` holds the coarse model's correspondence cache. Of `config`, the normal field, the length of the detail
-    code and the search's steps are used; the rest is the coarse model's. Goes on where an earlier run stopped.
+    `cache_dir` holds the coarse model's correspondence cache (None if no loss looks at pictures). Of `config`, the
+    normal field, the length of the detail code and the search's steps are used; the rest is the coarse model's. Goes
+    on where an earlier run stopped.
     """
     settings = settings or fine_settings()
     optim = settings.model.optim
@@ -78,7 +79,8 @@ def train_fine(
         fabric = setting.fabric
         model = refinable(load_model(starting_path), config, settings.seed).to(fabric.device)
         names = trained_names(starting_path, model)
-        data = open_set(data_dir, names, fabric.device, settings.datamodule.placement, cache_dir)
+        placement = settings.datamodule.placement
+        data = open_set(data_dir, names, fabric.device, placement, "fine", cache_dir)
         critic = new_critic(data, settings.seed).to(fabric.device)
         averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else model
         learned = [p for p in model.parameters() if p.requires_grad]
@@ -87,7 +89,8 @@ def train_fine(
         schedule = Schedule.of(len(data), settings, fabric.world_size)
         modules = {"model": model, "critic": critic} | ({"averaged": averaged} if optim.ema else {})
         state = TrainingState({"adam": adam, "adam_critic": adam_critic}, modules)
-        run = Run(setting, schedule, averaged, state, names)
+        run = Run(setting, schedule, averaged, state, data)
+        features = frozen_features(model, data)
         surface = None
         if settings.model.norm_loss_3d:
             with matmul_precision("highest"):
@@ -105,19 +108,20 @@ def train_fine(
             set_learning_rate(adam_critic, optim.lr_dis * factor)
 
             critic.requires_grad_(False)
-            fake, losses = field_step(model, critic, batch, points, settings.model, fabric)
+            fake, losses = field_step(model, critic, batch, features, points, settings.model, fabric)
             run.update(adam, losses.total, losses, step)
             run.log(step, losses)
             if optim.ema:
                 follow(averaged, model, optim.ema)
-            if settings.model.lambda_gan:
+            if fake is not None and settings.model.lambda_gan:
                 critic.requires_grad_(True)
                 regularised = settings.model.lambda_grad > 0 and step % settings.model.d_reg_every == 0
                 opinion = critic_step(critic, batch.normal_maps, fake.detach(), settings.model, regularised, fabric)
                 run.update(adam_critic, opinion.critic_total, opinion, step)
                 run.log(step, opinion)
             if run.validates(step):
-                run.log_image("real_fake", image_rows(batch.normal_maps, fake), step)
+                if fake is not None:
+                    run.log_image("real_fake", image_rows(batch.normal_maps, fake), step)
                 if preview is not None:
                     run.log_image("preview", preview(averaged), step)
         return run.folder.model
@@ -127,26 +131,27 @@ def field_step(
     model: AvatarModel,
     critic: Critic,
     batch: FineBatch,
+    features: Float16[Tensor, "n C D H W"],
     surface: SurfaceBatch | None,
     weights: LossSettings,
     fabric: Fabric,
-) -> tuple[Float[Tensor, "B 3 H W"], FineLosses]:
-    """The normal maps that the model draws for the batch, and what is wrong with them and with its normals."""
-    with torch.no_grad():
-        frozen = model.subject(model.codes(batch.indices), batch.betas)
+) -> tuple[Float[Tensor, "B 3 H W"] | None, FineLosses]:
+    """The normal maps that the model draws for the batch (None if no loss looks at them), and what is wrong with them
+    and with its normals."""
     detail = model.z_details(batch.indices)
-    subject = replace(frozen, detail=detail)
-    fake = normal_maps(model, batch, subject, fabric)
-    adversarial = torch.zeros((), device=fake.device)
-    if weights.lambda_gan:
+    subject = Subject(batch.betas, model.z_shapes(batch.indices), detail, features[batch.indices].to(detail.dtype))
+    fake = normal_maps(model, batch, subject, fabric) if weights.looks_at_pictures else None
+    adversarial = torch.zeros((), device=detail.device)
+    if fake is not None and weights.lambda_gan:
         with fabric.autocast():
             logits = critic(fake)
         adversarial = weights.lambda_gan * generator_loss(logits.float())
     if surface is None:
+        assert fake is not None
         drawn, wanted = (image.flatten(2).mT for image in (fake, batch.normal_maps))
         normals = normal_loss(drawn, wanted, batch.cache_mask)
     else:
-        surface = to_device(surface, fake.device)
+        surface = to_device(surface, detail.device)
         drawn = posed_normals(model, surface.points_neutral, batch.bone_transforms, subject, fabric)
         normals = normal_loss(drawn, surface.normals_posed, surface.found)
     detail_code = weights.lambda_reg * code_loss(detail)

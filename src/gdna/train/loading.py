@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gdna.data.batches import CoarseBatch, FineBatch
 from gdna.data.cache_file import cache_path
-from gdna.data.prepared import PreparedSet, prepared_names
+from gdna.data.prepared import Fields, PreparedSet, prepared_names
 from gdna.data.sample_file import SAMPLES, PreparedBody, normal_map_path
 from gdna.train.settings import Placement
 from gdna.train.surface import SurfaceBatch
@@ -26,21 +26,22 @@ def open_set(
     names: Sequence[str] | None,
     device: torch.device,
     placement: Placement,
+    fields: Fields = "coarse",
     cache_folder: Path | str | None = None,
 ) -> PreparedSet:
-    """The set for the fine stage where `cache_folder` is given, else for the coarse one."""
+    """The set with what `fields` names, where `placement` says; with correspondences where `cache_folder` is given."""
     folder = Path(folder)
     names = prepared_names(folder) if names is None else list(names)
     cached = Path(cache_folder) if cache_folder is not None else None
     if placement is Placement.host or (placement is Placement.auto and not _fits(folder, names, device, cached)):
         device = torch.device("cpu")
-    return PreparedSet.open(folder, names, device, "coarse" if cached is None else "fine", cached)
+    return PreparedSet.open(folder, names, device, fields, cached)
 
 
 def to_device(record: Record, device: torch.device) -> Record:
     """The same tensors on `device`."""
-    moved = {f.name: getattr(record, f.name) for f in fields(record)}
-    return replace(record, **{k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor)})
+    moved = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    return dataclasses.replace(record, **{k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor)})
 
 
 def _fits(folder: Path, names: Sequence[str], device: torch.device, cached: Path | None) -> bool:

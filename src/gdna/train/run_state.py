@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
+from gdna.data.prepared import PreparedSet
 from gdna.errors import GdnaError
 from gdna.geometry.files import atomic_path
 from gdna.model.avatar_model import AvatarModel
@@ -118,11 +119,12 @@ class Run:
     """
 
     def __init__(
-        self, setting: Setting, schedule: Schedule, model: AvatarModel, state: TrainingState, names: Sequence[str]
+        self, setting: Setting, schedule: Schedule, model: AvatarModel, state: TrainingState, data: PreparedSet
     ) -> None:
         self.folder, self.fabric, self.settings = setting.folder, setting.fabric, setting.settings
         self.started = setting.started
-        self.schedule, self.model, self.state, self.names = schedule, model, state, tuple(names)
+        self.schedule, self.model, self.state = schedule, model, state
+        self.names, self.betas = data.names, data.betas.tolist()
         self.first_step = self._resume()
         if self.fabric.is_global_zero:
             self.folder.clear_leftovers()
@@ -210,7 +212,8 @@ class Run:
         if self.fabric.is_global_zero:
             progress = {"step": step, "steps": self.schedule.steps, "names": self.names, "settings": self._plain()}
             save_training_state(self.folder.state, self.state, progress)
-            save_checkpoint(self.folder.model, self.model, {"names": self.names, "step": step})
+            extra = {"names": self.names, "betas": self.betas, "step": step}
+            save_checkpoint(self.folder.model, self.model, extra)
         self._saved_at = time.monotonic()
         self._saving_cost = self._saved_at - start
 

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
 
 from gdna.errors import GdnaError
-
-
-def _key(default: Any, meaning: str) -> Any:
-    return field(default=default, metadata={"help": meaning})
+from gdna.keys import HELP, key
 
 
 class Decay(Enum):
@@ -50,16 +46,16 @@ class Placement(Enum):
 class TrainerSettings:
     """How long, on what, and how often to look up."""
 
-    max_epochs: int = _key(300, "passes_per_epoch times the scans make an epoch")
-    max_seconds: float = _key(0.0, "stop cleanly after so long, to be resumed; 0: no limit")
-    gradient_clip_val: float = _key(0.1, "largest norm of a gradient; 0: not clipped")
-    check_val_every_n_epoch: int = _key(1, "epochs between two validations; 0: none")
-    log_every_n_steps: int = _key(5, "steps between two log entries")
-    save_every_seconds: float = _key(120.0, "seconds between two checkpoints, besides one an epoch")
-    accelerator: str = _key("auto", "cpu, cuda, mps or auto")
-    devices: int = _key(1, "devices to train on, one process each; -1: all")
-    precision: Precision = field(default=Precision.full, metadata={"help": "arithmetic of the networks"})
-    tf32: bool = _key(
+    max_epochs: int = key(300, "passes_per_epoch times the scans make an epoch")
+    max_seconds: float = key(0.0, "stop cleanly after so long, to be resumed; 0: no limit")
+    gradient_clip_val: float = key(0.1, "largest norm of a gradient; 0: not clipped")
+    check_val_every_n_epoch: int = key(1, "epochs between two validations; 0: none")
+    log_every_n_steps: int = key(5, "steps between two log entries")
+    save_every_seconds: float = key(120.0, "seconds between two checkpoints, besides one an epoch")
+    accelerator: str = key("auto", "cpu, cuda, mps or auto")
+    devices: int = key(1, "devices to train on, one process each; -1: all")
+    precision: Precision = field(default=Precision.full, metadata={HELP: "arithmetic of the networks"})
+    tf32: bool = key(
         True, "on CUDA: matrix products of 32-bit training in TF32 (the correspondence search stays exact)"
     )
 
@@ -68,11 +64,11 @@ class TrainerSettings:
 class DataSettings:
     """What a step draws."""
 
-    batch_size: int = _key(16, "scans a step and device (8 in the fine stage)")
-    points_per_frame: int = _key(2000, "points a scan and step; the coarse stage adds an eighth in the whole box")
-    passes_per_epoch: int = _key(10, "how often an epoch visits each scan")
+    batch_size: int = key(16, "scans a step and device (8 in the fine stage)")
+    points_per_frame: int = key(2000, "points a scan and step; the coarse stage adds an eighth in the whole box")
+    passes_per_epoch: int = key(10, "how often an epoch visits each scan")
     placement: Placement = field(
-        default=Placement.auto, metadata={"help": "where scans are kept; auto: on the device if they fit"}
+        default=Placement.auto, metadata={HELP: "where scans are kept; auto: on the device if they fit"}
     )
 
 
@@ -80,13 +76,11 @@ class DataSettings:
 class OptimSettings:
     """Adam for the model; for the critic too, with betas (0, 0.99)."""
 
-    lr: float = _key(1e-3, "learning rate (2e-3 in the fine stage)")
-    lr_dis: float = _key(2e-3, "learning rate of the critic")
-    decay: Decay = field(
-        default=Decay.none, metadata={"help": "cosine: learning rates fall to zero over the last part"}
-    )
-    decay_from: float = _key(0.7, "share of the steps after which they fall")
-    ema: float = _key(
+    lr: float = key(1e-3, "learning rate (2e-3 in the fine stage)")
+    lr_dis: float = key(2e-3, "learning rate of the critic")
+    decay: Decay = field(default=Decay.none, metadata={HELP: "cosine: learning rates fall to zero over the last part"})
+    decay_from: float = key(0.7, "share of the steps after which they fall")
+    ema: float = key(
         0.0, "fine stage: the saved model is a moving average with this momentum (0.999); 0: the model itself"
     )
 
@@ -95,16 +89,21 @@ class OptimSettings:
 class LossSettings:
     """Weights of the losses and when they count."""
 
-    lambda_reg: float = _key(1e-3, "mean square of codes")
-    nepochs_pretrain: int = _key(1, "epochs with the losses on bones")
-    lambda_bone_occ: float = _key(1.0, "points on the bones are inside")
-    lambda_bone_w: float = _key(10.0, "joints move with their bones")
-    lambda_disp: float = _key(10.0, "the warp carries the body without clothes onto the neutral body")
-    lambda_gan: float = _key(1.0, "fine stage: the critic's opinion of normal maps")
-    lambda_grad: float = _key(10.0, "fine stage: R1 penalty of the critic (gamma)")
-    d_reg_every: int = _key(16, "fine stage: steps between two R1 penalties")
-    norm_loss_3d: bool = _key(True, "fine stage: normals are compared at points of the scan; false: in the images")
+    lambda_reg: float = key(1e-3, "mean square of codes")
+    nepochs_pretrain: int = key(1, "epochs with the losses on bones")
+    lambda_bone_occ: float = key(1.0, "points on the bones are inside")
+    lambda_bone_w: float = key(10.0, "joints move with their bones")
+    lambda_disp: float = key(10.0, "the warp carries the body without clothes onto the neutral body")
+    lambda_gan: float = key(1.0, "fine stage: the critic's opinion of normal maps")
+    lambda_grad: float = key(10.0, "fine stage: R1 penalty of the critic (gamma)")
+    d_reg_every: int = key(16, "fine stage: steps between two R1 penalties")
+    norm_loss_3d: bool = key(True, "fine stage: normals are compared at points of the scan; false: in the images")
     optim: OptimSettings = field(default_factory=OptimSettings)
+
+    @property
+    def looks_at_pictures(self) -> bool:
+        """Whether the fine stage compares normal maps, and so needs the correspondence cache."""
+        return self.lambda_gan > 0 or not self.norm_loss_3d
 
 
 @dataclass(frozen=True)
@@ -114,9 +113,9 @@ class TrainSettings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     model: LossSettings = field(default_factory=LossSettings)
     datamodule: DataSettings = field(default_factory=DataSettings)
-    seed: int = _key(42, "the same seed makes the same model (exactly so on a CPU)")
-    resume: bool = _key(True, "go on from the last checkpoint of this experiment")
-    logger: LoggerKind = field(default=LoggerKind.tensorboard, metadata={"help": "where losses and images are logged"})
+    seed: int = key(42, "the same seed makes the same model (exactly so on a CPU)")
+    resume: bool = key(True, "go on from the last checkpoint of this experiment")
+    logger: LoggerKind = field(default=LoggerKind.tensorboard, metadata={HELP: "where losses and images are logged"})
 
     def __post_init__(self) -> None:
         positive = {

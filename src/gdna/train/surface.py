@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int, Int16
+from jaxtyping import Bool, Float, Float16, Int, Int16
 from torch import Tensor
 
 from gdna.data.prepared import PreparedSet
@@ -43,6 +43,14 @@ class NeutralSurface:
             from_fixed(self.normals_posed.flatten(0, 1)[flat]),
             self.found.flatten()[flat],
         )
+
+
+@torch.no_grad()
+def frozen_features(model: AvatarModel, data: PreparedSet) -> Float16[Tensor, "n C D H W"]:
+    """The generator's volume of every scan's person, on the model's device, in half precision (8 MB each): the fine
+    stage leaves the generator be, so no step has to run it."""
+    people = torch.arange(len(data), device=model.z_shapes.weight.device)
+    return torch.cat([model.generator(model.codes(person).shape).half() for person in people.split(1)])
 
 
 @torch.no_grad()

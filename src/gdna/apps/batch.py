@@ -1,0 +1,68 @@
+"""Work on many scans: one bad scan does not stop the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+
+from gdna.apps.config import TRACEBACK_VARIABLE
+from gdna.apps.progress import track
+from gdna.errors import GdnaError
+
+Work = Callable[[str], None]
+
+
+def run_batch(names: Sequence[str], work: Work, label: str, unit: str, workers: int = 1) -> None:
+    """Call `work` (picklable where `workers` > 1) with each name. At the end list those that raised, one line each, and
+    raise `GdnaError` if there are any.
+    """
+    if workers < 1:
+        raise GdnaError(f"workers={workers}: expected 1 or more")
+    failed = {}
+    done = _in_processes(names, work, workers) if workers > 1 else ((name, attempt(work, name)) for name in names)
+    for name, reason in track(done, len(names), label, unit):
+        if reason is not None:
+            failed[name] = reason
+    for name in sorted(failed):
+        print(f"gdna: {name} failed: {failed[name]}", file=sys.stderr)
+    if failed:
+        raise GdnaError(f"{len(failed)} of {len(names)} {unit} failed (listed above); the others are done")
+
+
+def attempt(work: Work, name: str) -> str | None:
+    """Why it failed, or None. Whatever a scan makes go wrong, a night's work on the others is not lost."""
+    try:
+        work(name)
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            traceback.print_exc()
+        kind = "" if isinstance(error, (GdnaError, OSError)) else f"{type(error).__name__}: "
+        return kind + " ".join(str(error).split())
+    return None
+
+
+def _in_processes(names: Sequence[str], work: Work, workers: int) -> Iterator[tuple[str, str | None]]:
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    try:
+        jobs = {pool.submit(partial(attempt, work), name): name for name in names}
+        for job in as_completed(jobs):
+            yield jobs[job], job.result()
+    except BrokenProcessPool as error:
+        raise GdnaError("a worker process died, likely for want of memory; try workers=1") from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave at once and silently when the terminal interrupts; share the cores instead of fighting for them."""
+    import torch
+
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    torch.set_num_threads(1)

@@ -1,0 +1,229 @@
+"""The keys of each verb: the names of the original's configuration files, with the settings of the folders below as
+their leaves. Free of torch and hydra, so that help is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from gdna.errors import GdnaError
+from gdna.generate.settings import GenerateSettings
+from gdna.keys import HELP, key
+from gdna.model.config import DeformerConfig, ModelConfig, NormalConfig, OccupancyConfig
+from gdna.train.settings import (
+    DataSettings,
+    LoggerKind,
+    LossSettings,
+    TrainerSettings,
+    TrainSettings,
+    fine_settings,
+)
+
+TRACEBACK_VARIABLE = "GDNA_TRACEBACK"  # any value shows the traceback of bad input too
+OUTPUTS = "outputs"  # experiments lie below
+CACHE = "cache_img_dvr"  # correspondences, in the coarse model's experiment
+CONTRADICTION = "the checkpoint brings its own; a contradiction is an error"
+SMPL_MODELS = "body and body_path, for a model of SMPL bodies"
+AS_IN = "as_in"  # metadata: the verb whose help explains these keys
+
+
+def _as_in(verb: str, meaning: str) -> dict[str, str]:
+    """For nested keys that help mentions in one line only."""
+    return {AS_IN: verb, HELP: meaning}
+
+
+class BodyKind(Enum):
+    """Whose body is under the clothes."""
+
+    open = "open"
+    smpl = "smpl"
+
+
+class Stage(Enum):
+    coarse = "coarse"
+    fine = "fine"
+
+
+@dataclass(frozen=True)
+class DataModule(DataSettings):
+    """Where a data set lies and what is drawn from it."""
+
+    scans_path: str = key("data/open_scans", "scans: meshes with body parameters beside them")
+    params_path: str | None = key(None, "body parameters, where they do not lie beside the meshes")
+    dataset_path: str = key("data/open_processed", "prepared samples, written by preprocess")
+    data_list: str | None = key(None, "a text or csv file whose first column names the scans to use; null: all")
+    cache_path: str | None = key(None, "correspondences (precompute); null: beside the coarse model")
+    body: BodyKind = field(default=BodyKind.open, metadata={HELP: "body model of the scans"})
+    body_path: str | None = key(None, "your SMPL file (body=smpl)")
+
+
+@dataclass(frozen=True)
+class ModelKeys(LossSettings):
+    """Architecture and losses; the architecture goes into the checkpoint."""
+
+    stage: Stage = field(default=Stage.coarse, metadata={HELP: "what is trained (+experiments=fine sets fine)"})
+    dim_shape: int = key(64, "numbers in a shape code")
+    dim_detail: int = key(64, "numbers in a detail code")
+    network: OccupancyConfig = field(default_factory=OccupancyConfig)
+    norm_network: NormalConfig = field(default_factory=NormalConfig)
+    deformer: DeformerConfig = field(default_factory=DeformerConfig)
+
+    def losses(self) -> LossSettings:
+        return _part(self, LossSettings)
+
+    def architecture(self, num_people: int, num_betas: int) -> ModelConfig:
+        return ModelConfig(
+            num_people,
+            self.stage.value,
+            self.dim_shape,
+            self.dim_detail,
+            num_betas,
+            network=self.network,
+            norm_network=self.norm_network,
+            deformer=self.deformer,
+        )
+
+
+@dataclass(frozen=True)
+class Trainer(TrainerSettings):
+    gpus: int | None = key(None, "the original's name of devices")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Keys of `gdna train`."""
+
+    expname: str = key("coarse", "name of the experiment: everything is written below outputs/<expname>")
+    resume: bool = key(True, "go on from the last checkpoint of this experiment")
+    starting_path: str = key(
+        "outputs/coarse/checkpoints/last.safetensors", "the fine stage starts from this coarse model"
+    )
+    seed: int = key(42, "the same seed makes the same model (exactly so on a CPU)")
+    logger: LoggerKind = field(default=LoggerKind.tensorboard, metadata={HELP: "where losses and images are logged"})
+    trainer: Trainer = field(default_factory=Trainer)
+    model: ModelKeys = field(default_factory=ModelKeys)
+    datamodule: DataModule = field(default_factory=DataModule)
+
+    def settings(self) -> TrainSettings:
+        """What the training loops take."""
+        trainer = self.trainer if self.trainer.gpus is None else replace(self.trainer, devices=self.trainer.gpus)
+        return TrainSettings(
+            trainer=_part(trainer, TrainerSettings),
+            model=self.model.losses(),
+            datamodule=_part(self.datamodule, DataSettings),
+            seed=self.seed,
+            resume=self.resume,
+            logger=self.logger,
+        )
+
+
+@dataclass(frozen=True)
+class Precompute:
+    """Keys of `gdna precompute`."""
+
+    expname: str = key("coarse", "the coarse model's experiment")
+    agent_tot: int = key(1, "split the scans over so many processes")
+    agent_id: int = key(0, "which of them this is, from 0")
+    device: str = key("auto", "cpu, cuda, cuda:1 or auto")
+    datamodule: DataModule = field(default_factory=DataModule)
+    model: ModelKeys = field(
+        default_factory=ModelKeys,
+        metadata=_as_in("train", CONTRADICTION),
+    )
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Keys of `gdna preprocess`."""
+
+    tot: int = key(1, "split the scans over so many processes")
+    id: int = key(0, "which of them this is, from 0")
+    seed: int = key(0, "the same seed draws the same samples")
+    workers: int = key(1, "processes on this machine")
+    points: int = key(100_000, "samples near the surface, and as many in the box")
+    surface_points: int = key(100_000, "samples on the surface with their normals")
+    views: int = key(18, "normal maps around the person")
+    image_size: int = key(256, "pixels of a normal map")
+    datamodule: DataModule = field(default_factory=DataModule)
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """Keys of `gdna synthesize`."""
+
+    count: int = key(8, "people")
+    extra_poses: int = key(0, "scans of each person beyond the first, in other poses")
+    seed: int = key(0, "the same seed makes the same people")
+    out: str = key("data/open_scans", "folder of the scans")
+    ply: bool = key(False, "write NAME.ply too, to look at (preprocess does not need it)")
+    tot: int = key(1, "split the people over so many processes or machines")
+    id: int = key(0, "which of them this is, from 0")
+    workers: int = key(1, "processes on this machine")
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.extra_poses < 0:
+            raise GdnaError(f"count={self.count} extra_poses={self.extra_poses}: expected 1 or more, 0 or more")
+
+
+@dataclass(frozen=True)
+class Generate(GenerateSettings):
+    """Keys of `gdna generate`."""
+
+    expname: str = key("open", "your experiment below outputs; open: the shipped model")
+    device: str = key("auto", "cpu, cuda, cuda:1 or auto")
+    out: str | None = key(None, "folder of the results; null: outputs/<expname>/videos")
+    datamodule: DataModule = field(
+        default_factory=DataModule, metadata=_as_in("train", "body and body_path, for a model of SMPL bodies")
+    )
+    model: ModelKeys = field(
+        default_factory=ModelKeys,
+        metadata=_as_in("train", CONTRADICTION),
+    )
+
+
+def _part(settings: Any, kind: Any) -> Any:
+    """The fields of `settings` that its base class `kind` has."""
+    return kind(**{name: getattr(settings, name) for name in kind.__dataclass_fields__})
+
+
+_FINE = fine_settings()
+
+GROUPS = {
+    "datamodule": {
+        "open": "people made by gdna synthesize",
+        "thuman": "THuman2.0, with SMPL",
+        "renderpeople": "RenderPeople, with SMPL",
+    },
+    "experiments": {"fine": "the fine stage: normals and details, on a trained coarse model"},
+}
+NODES: dict[str, dict[str, Any]] = {
+    "datamodule": {
+        "open": DataModule(),
+        "thuman": DataModule(
+            scans_path="data/THuman2.0_Release",
+            params_path="data/THuman2.0_smpl",
+            dataset_path="data/THuman2.0_processed",
+            body=BodyKind.smpl,
+            body_path="data/SMPL_NEUTRAL.pkl",
+        ),
+        "renderpeople": DataModule(
+            scans_path="data/RenderPeople",
+            dataset_path="data/RenderPeople_processed",
+            body=BodyKind.smpl,
+            body_path="data/SMPL_NEUTRAL.pkl",
+        ),
+    },
+    "experiments": {
+        "fine": {
+            "expname": "fine",
+            "model": {
+                "stage": "fine",
+                "optim": {"lr": _FINE.model.optim.lr, "lr_dis": _FINE.model.optim.lr_dis},
+                "deformer": {"max_steps": 10},
+            },
+            "datamodule": {"batch_size": _FINE.datamodule.batch_size},
+        }
+    },
+}

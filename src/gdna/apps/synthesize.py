@@ -1,0 +1,72 @@
+"""`gdna synthesize`: open scans."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from gdna.apps.batch import run_batch
+from gdna.apps.config import Synthesize
+from gdna.data.sharding import shard
+from gdna.errors import GdnaError
+from gdna.export.ply import write_ply
+from gdna.geometry.mesh import vertex_normals
+from gdna.render.camera import Orthographic
+from gdna.render.shade import shaded_image
+from gdna.render.video import contact_sheet, save_png
+from gdna.synthesize.person import synthesize
+from gdna.synthesize.scan_file import FILE_NAME, SyntheticScan, load_scan
+from gdna.types import PosedMesh
+
+SHEET_SCANS, SHEET_COLUMNS = 20, 10
+
+
+def run(keys: Synthesize) -> None:
+    asked = {
+        f"{i:04d}" + (f"_pose{p}" if p else ""): (i, p) for i in range(keys.count) for p in range(keys.extra_poses + 1)
+    }
+    mine = shard(list(asked), keys.tot, keys.id)
+    waiting = [name for name in mine if not is_made(Path(keys.out, name), keys.seed)]
+    if len(waiting) < len(mine):
+        print(f"{len(mine) - len(waiting)} of {len(mine)} scans are there already")
+    run_batch(waiting, partial(make, keys=keys, asked=asked), "synthesize", "scans", keys.workers)
+    sheet = Path(keys.out, f"sheet_{keys.id:03d}.png")
+    save_png(sheet, contact_sheet([picture(Path(keys.out, name)) for name in mine[:SHEET_SCANS]], SHEET_COLUMNS))
+    print(f"scans: {keys.out}\nsheet: {sheet}")
+
+
+def make(name: str, keys: Synthesize, asked: dict[str, tuple[int, int]]) -> None:
+    """One scan."""
+    index, pose = asked[name]
+    scan = synthesize(keys.seed, index, pose_index=pose)
+    scan.save(Path(keys.out, name))
+    if keys.ply:
+        mesh = as_mesh(scan)
+        write_ply(Path(keys.out, name, f"{name}.ply"), mesh.vertices, mesh.faces, mesh.normals)
+
+
+def is_made(folder: Path, seed: int) -> bool:
+    """Whether the scan is there. Raises `GdnaError` where another seed's is."""
+    if not (folder / FILE_NAME).is_file():
+        return False
+    try:
+        found = load_scan(folder).seed
+    except GdnaError:  # broken: made again
+        return False
+    if found != seed:
+        raise GdnaError(f"{folder}: a scan of seed={found}, not of seed={seed}; write to another folder (out=)")
+    return True
+
+
+def as_mesh(scan: SyntheticScan) -> PosedMesh:
+    """The faces that can be seen, with their normals."""
+    vertices, faces = torch.from_numpy(scan.vertices), torch.from_numpy(scan.faces[scan.visible]).long()
+    return PosedMesh(vertices, faces, vertex_normals(vertices, faces))
+
+
+def picture(folder: Path) -> UInt8[np.ndarray, "H W 3"]:
+    return shaded_image(as_mesh(load_scan(folder)), Orthographic())

@@ -1,0 +1,88 @@
+"""What the command line can do. A verb's module is imported only when it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdna.apps import config
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`module` has `run(settings) -> None`; `kept` says after an interruption what is there and how to go on."""
+
+    name: str
+    summary: str
+    settings: type
+    module: str
+    examples: tuple[str, ...]
+    kept: str
+    groups: tuple[str, ...] = ()
+    renames_jobs: bool = False  # each job of a sweep gets an expname of its own
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "synthesize",
+            "make open scans: dressed people with the body underneath",
+            config.Synthesize,
+            "gdna.apps.synthesize",
+            (
+                "synthesize count=8 seed=0 out=data/open_scans",
+                "synthesize count=200 tot=4 id=0 workers=2",
+            ),
+            "finished scans are kept; the same command makes the others",
+        ),
+        Verb(
+            "preprocess",
+            "turn scans into training samples",
+            config.Preprocess,
+            "gdna.apps.preprocess",
+            (
+                "preprocess datamodule=open",
+                "preprocess datamodule=thuman tot=4 id=0",
+            ),
+            "finished scans are kept; the same command prepares the others",
+            ("datamodule",),
+        ),
+        Verb(
+            "train",
+            "train the coarse or the fine stage; goes on from its last checkpoint by itself",
+            config.Train,
+            "gdna.apps.train",
+            (
+                "train expname=coarse datamodule=open",
+                "train expname=fine datamodule=open +experiments=fine model.norm_network.multires=6",
+            ),
+            "the last checkpoint is kept; the same command goes on from there",
+            ("datamodule", "experiments"),
+            renames_jobs=True,
+        ),
+        Verb(
+            "precompute",
+            "store 2D-3D correspondences of a coarse model for the fine stage",
+            config.Precompute,
+            "gdna.apps.precompute",
+            ("precompute expname=coarse datamodule=open agent_tot=1 agent_id=0",),
+            "finished scans are kept; the same command computes the others",
+            ("datamodule", "experiments"),
+        ),
+        Verb(
+            "generate",
+            "make people and films of them, with the shipped model or your own",
+            config.Generate,
+            "gdna.apps.generate",
+            (
+                "generate eval_mode=interp",
+                "generate eval_mode=sample seed=1 frames=16 save=[glb,npz]",
+                "generate expname=fine +experiments=fine datamodule=open eval_mode=z_shape",
+                "generate eval_mode=thetas motion=walk load=outputs/open/videos/sample_seed1/person_000.npz",
+            ),
+            "no unfinished film is left behind",
+            ("datamodule", "experiments"),
+        ),
+    )
+}
+ALIASES = {"test": "generate"}

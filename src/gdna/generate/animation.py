@@ -1,0 +1,63 @@
+"""Motions onto people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import overload
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gdna.body.skeleton import PARENTS, bone_poses, bone_transforms, canonical_rotations
+from gdna.errors import GdnaError
+from gdna.extract.pose import pose_mesh
+from gdna.types import AvatarMesh, Motion, PosedMesh
+
+
+@dataclass(frozen=True)
+class Animation(Sequence[PosedMesh]):
+    """The frames of a motion played by one person; each is posed when it is asked for."""
+
+    avatar: AvatarMesh
+    bone_transforms: Float[Tensor, "T J 4 4"]
+    frame_rate: float
+
+    def __len__(self) -> int:
+        return len(self.bone_transforms)
+
+    @overload
+    def __getitem__(self, index: int) -> PosedMesh: ...
+    @overload
+    def __getitem__(self, index: slice) -> Animation: ...
+    def __getitem__(self, index: int | slice) -> PosedMesh | Animation:
+        if isinstance(index, slice):
+            return replace(self, bone_transforms=self.bone_transforms[index])
+        return next(iter(pose_mesh(self.avatar, self.bone_transforms[index][None])))
+
+    def __iter__(self) -> Iterator[PosedMesh]:
+        return iter(pose_mesh(self.avatar, self.bone_transforms))
+
+
+def animate(avatar: AvatarMesh, motion: Motion) -> Animation:
+    """A person playing a clip. Raises `GdnaError` where the clip is for another skeleton."""
+    if motion.joint_rotations.shape[1] != len(avatar.parents) or avatar.parents != PARENTS:
+        raise GdnaError(
+            f"motion {motion.name}: {motion.joint_rotations.shape[1]} joints for a person of {len(avatar.parents)}; "
+            f"expected the {len(PARENTS)} joints of SMPL's tree"
+        )
+    joints = zero_pose_joints(avatar.joints).expand(len(motion.joint_rotations), -1, -1)
+    rotations, translation = motion.joint_rotations.to(joints), motion.translation.to(joints)
+    return Animation(avatar, bone_transforms(rotations, joints, translation), motion.frame_rate)
+
+
+def zero_pose_joints(joints_canonical: Float[Tensor, "J 3"]) -> Float[Tensor, "J 3"]:
+    """Where the joints lie in the zero pose: the canonical pose's rotations undone, bone by bone."""
+    rest = canonical_rotations().to(joints_canonical)[None]
+    turns = bone_poses(rest, joints_canonical[None])[0, :, :3, :3]
+    joints = [joints_canonical[0]]
+    for joint, parent in enumerate(PARENTS[1:], 1):
+        bone = joints_canonical[joint] - joints_canonical[parent]
+        joints.append(joints[parent] + turns[parent].T @ bone)
+    return torch.stack(joints)

@@ -1,0 +1,122 @@
+"""Pictures of people, frame after frame, several people at a time.
+
+A mesh is made anew only where shape code or betas changed; new details are only new normals; the rest is skinning.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import groupby
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from gdna.extract.avatar_mesh import CPU_POINTS_AT_ONCE, GPU_POINTS_AT_ONCE
+from gdna.generate.animation import animate
+from gdna.generate.modes import Frame
+from gdna.generate.people import Avatar, Person
+from gdna.geometry.mesh import fuse_normals, vertex_normals
+from gdna.render.camera import Orthographic
+from gdna.render.shade import render_pair
+from gdna.types import Motion
+
+Image = UInt8[np.ndarray, "H W2 3"]
+HALF_WIDTH, CENTRE = 1.15, (0.0, -0.2, 0.0)  # metres: tall people with their hands up stay in view
+FRAMES_AT_ONCE = 8  # of one person, per task
+TASKS_AHEAD = 2  # per worker
+
+
+def film(frames: Sequence[Frame], resolution: int, camera: Orthographic, workers: int = 1) -> Iterator[Image]:
+    """Shaded pictures with normals beside them, in order. The pictures do not depend on `workers`.
+
+    Raises `GdnaError` where a person has no surface.
+    """
+    with _workers(workers) as pool:
+        cast = Cast(pool, resolution)
+        tasks: deque[Future[list[Image]]] = deque()
+        for person, run in groupby(frames, key=lambda frame: frame.person):
+            avatar, poses = cast.avatar(person), list(run)
+            for start in range(0, len(poses), FRAMES_AT_ONCE):
+                tasks.append(pool.submit(_shoot, avatar, poses[start : start + FRAMES_AT_ONCE], camera))
+                while len(tasks) > TASKS_AHEAD * workers:
+                    yield from tasks.popleft().result()
+        for task in tasks:
+            yield from task.result()
+
+
+class Cast:
+    """People's meshes in the making. Remembers the last one, for people of the same shape."""
+
+    def __init__(self, pool: ThreadPoolExecutor, resolution: int) -> None:
+        self.pool, self.resolution = pool, resolution
+        self._last: tuple[Person, Future[Avatar]] | None = None
+
+    def avatar(self, person: Person) -> Future[Avatar]:
+        if self._last is not None and _same_shape(self._last[0], person):
+            return self.pool.submit(_with_details_of, self._last[1], person)
+        avatar = self.pool.submit(person.mesh, self.resolution)
+        self._last = person, avatar
+        return avatar
+
+
+def with_details_of(avatar: Avatar, person: Person) -> Avatar:
+    """The mesh with the normals of a person of the same shape code and betas."""
+    if person.model.network.config.stage != "fine":
+        return avatar
+    normals = fuse_normals(_field_normals(avatar.vertices, person), vertex_normals(avatar.vertices, avatar.faces))
+    return Avatar(**{**vars(avatar), "normals": normals})
+
+
+def film_camera(image_size: int) -> Orthographic:
+    """Sees a whole dancer; the critic's camera is nearer."""
+    return Orthographic(HALF_WIDTH, CENTRE, image_size)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _shoot(avatar: Future[Avatar], poses: Sequence[Frame], camera: Orthographic) -> list[Image]:
+    rotations = torch.stack([pose.joint_rotations for pose in poses])
+    translation = torch.stack([pose.translation for pose in poses])
+    motion = Motion("film", rotations, translation, 1.0)
+    return [render_pair(mesh, camera) for mesh in animate(avatar.result(), motion)]
+
+
+def _with_details_of(avatar: Future[Avatar], person: Person) -> Avatar:
+    return with_details_of(avatar.result(), person)
+
+
+def _same_shape(one: Person, other: Person) -> bool:
+    return torch.equal(one.z_shape, other.z_shape) and torch.equal(one.betas, other.betas)
+
+
+@torch.no_grad()
+def _field_normals(vertices: Float[Tensor, "V 3"], person: Person) -> Float[Tensor, "V 3"]:
+    network = person.model.network
+    subject = network.subject(person.codes, person.betas[None])
+    parts = []
+    for points in vertices.split(CPU_POINTS_AT_ONCE if vertices.device.type == "cpu" else GPU_POINTS_AT_ONCE):
+        _, hidden, points_neutral = network.occupancy_canonical(points[None], subject)
+        parts.append(network.normals_neutral(points_neutral, hidden, subject)[0])
+    return torch.cat(parts)
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute on one core each: people are independent, so no core waits for another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if count > 1 else before)
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)

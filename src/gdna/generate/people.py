@@ -1,0 +1,133 @@
+"""A trained model and its people: draw them, mix them, mesh them, keep them in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gdna.body.interface import BodyModel
+from gdna.errors import GdnaError
+from gdna.export.avatar_npz import AvatarRecord, load_avatar, save_avatar
+from gdna.extract.avatar_mesh import extract_avatar
+from gdna.generate.animation import Animation, animate
+from gdna.model.avatar_model import AvatarModel
+from gdna.model.codes import sample_codes
+from gdna.types import AvatarMesh, BodyParams, Codes, Motion
+
+RESOLUTION = 256  # cells along the longest side of a mesh that is looked at closely
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model, the body it was trained on, and its training people's body shapes."""
+
+    name: str
+    network: AvatarModel = field(repr=False)
+    body: BodyModel = field(repr=False)
+    betas: Float[Tensor, "P S"] = field(repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.z_shapes.weight.device
+
+    @property
+    def num_people(self) -> int:
+        """How many people it was trained on."""
+        return self.network.config.num_people
+
+    def sample(self, count: int, seed: int = 0, random_betas: bool = True) -> tuple[Person, ...]:
+        """Random people, the same for the same seed; with `random_betas` each has a training person's body shape."""
+        return self.draw(count, torch.Generator().manual_seed(seed), random_betas)
+
+    def draw(self, count: int, generator: torch.Generator, random_betas: bool = True) -> tuple[Person, ...]:
+        """As `sample`, from a generator."""
+        codes = sample_codes(self.network, count, generator)
+        index = torch.randint(len(self.betas), (count,), generator=generator)
+        betas = self.betas[index] * float(random_betas)
+        return tuple(self.person(betas[i], codes.shape[i], codes.detail[i]) for i in range(count))
+
+    def training_person(self, index: int, own_betas: bool = True) -> Person:
+        """A person the model was trained on, in its own body shape or in the mean one."""
+        if not 0 <= index < self.num_people:
+            raise GdnaError(f"training person {index}: the model has {self.num_people}, counted from 0")
+        z_shape, z_detail = (table.weight.detach()[index] for table in self._codes())
+        return self.person(self.betas[index] * float(own_betas), z_shape, z_detail)
+
+    def mean_person(self) -> Person:
+        """Mean codes in the mean body."""
+        z_shape, z_detail = (table.weight.detach().mean(0) for table in self._codes())
+        return self.person(torch.zeros(self.body.num_betas), z_shape, z_detail)
+
+    def person(
+        self, betas: Float[Tensor, " S"], z_shape: Float[Tensor, " Z"], z_detail: Float[Tensor, " Zd"]
+    ) -> Person:
+        """The person of these numbers."""
+        return Person(self, betas.to(self.device), z_shape.to(self.device), z_detail.to(self.device))
+
+    def load_person(self, path: Path | str) -> Person:
+        """A person that `Person.save` wrote. Raises `GdnaError` where the file is none or does not fit this model."""
+        record, config = load_avatar(path), self.network.config
+        found = tuple(len(numbers) for numbers in (record.betas, record.shape, record.detail))
+        expected = (config.num_betas, config.dim_shape, config.dim_detail)
+        if found != expected:
+            raise GdnaError(
+                f"{path}: betas, shape and detail of {found} numbers, the model {self.name} takes {expected}; "
+                "load it with the model that made it"
+            )
+        return self.person(record.betas, record.shape, record.detail)
+
+    def _codes(self) -> tuple[torch.nn.Embedding, torch.nn.Embedding]:
+        return self.network.z_shapes, self.network.z_details
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Someone the model can make: body shape, shape code, detail code."""
+
+    model: Model
+    betas: Float[Tensor, " S"] = field(repr=False)
+    z_shape: Float[Tensor, " Z"] = field(repr=False)
+    z_detail: Float[Tensor, " Zd"] = field(repr=False)
+
+    @property
+    def codes(self) -> Codes:
+        return Codes(self.z_shape[None], self.z_detail[None])
+
+    def blend(self, other: Person, share: float) -> Person:
+        """The person `share` of the way to `other`, in codes and body shape."""
+        pairs = ((self.betas, other.betas), (self.z_shape, other.z_shape), (self.z_detail, other.z_detail))
+        return Person(self.model, *(torch.lerp(a, b, share) for a, b in pairs))
+
+    def mesh(self, resolution: int = RESOLUTION) -> Avatar:
+        """The person as a canonical mesh, `resolution` cells along the longest side.
+
+        Raises `GdnaError` where the model has no surface there (it is hardly trained).
+        """
+        network, body = self.model.network, self.model.body
+        parameters = BodyParams(
+            self.betas[None], self.betas.new_zeros(1, len(body.parents), 3), self.betas.new_zeros(1, 3)
+        )
+        with torch.no_grad():
+            posed = body(parameters)
+            skin = posed.vertices_canonical[0, body.faces.unique()]
+            subject = network.subject(self.codes, self.betas[None])
+            mesh = extract_avatar(network, subject, skin, posed.joints_canonical[0], body.parents, resolution)
+        return Avatar(**vars(mesh))
+
+    def save(self, path: Path | str) -> None:
+        """Write the person's numbers (npz); `Model.load_person` makes the same person again."""
+        pose = torch.zeros(len(self.model.body.parents), 3)
+        save_avatar(path, AvatarRecord(self.z_shape, self.z_detail, self.betas, pose, torch.zeros(3)))
+
+
+@dataclass(frozen=True, eq=False)
+class Avatar(AvatarMesh):
+    """A person's canonical mesh, ready to move."""
+
+    def animate(self, motion: Motion) -> Animation:
+        """The posed meshes of a clip, made as they are asked for."""
+        return animate(self, motion)

@@ -1,0 +1,50 @@
+"""Fused twin of the plain z-buffer in `rasterize`: the same float32 operations in the same order."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+
+@numba.njit(cache=True, nogil=True)
+def z_buffer(corners, faces, size):  # (V, 3) f32 column, row, depth; (F, 3) i64 -> (H, W) i64, (H, W, 3) f32
+    zero = np.float32(0)
+    nearest = np.full((size, size), np.float32(-np.inf), np.float32)
+    face = np.full((size, size), -1, np.int64)
+    barycentric = np.zeros((size, size, 3), np.float32)
+    for f in range(faces.shape[0]):
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        x0, y0, z0 = corners[i, 0], corners[i, 1], corners[i, 2]
+        x1, y1, z1 = corners[j, 0], corners[j, 1], corners[j, 2]
+        x2, y2, z2 = corners[k, 0], corners[k, 1], corners[k, 2]
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if not (area > zero or area < zero):
+            continue
+        left = max(math.ceil(min(x0, x1, x2)), 0)
+        right = min(math.floor(max(x0, x1, x2)), size - 1)
+        top = max(math.ceil(min(y0, y1, y2)), 0)
+        bottom = min(math.floor(max(y0, y1, y2)), size - 1)
+        sign = np.float32(1) if area > zero else np.float32(-1)
+        for row in range(top, bottom + 1):
+            r = np.float32(row)
+            v0, v1, v2 = y0 - r, y1 - r, y2 - r
+            for column in range(left, right + 1):
+                c = np.float32(column)
+                u0, u1, u2 = x0 - c, x1 - c, x2 - c
+                a = (u1 * v2 - u2 * v1) * sign
+                b = (u2 * v0 - u0 * v2) * sign
+                d = (u0 * v1 - u1 * v0) * sign
+                if a < zero or b < zero or d < zero:
+                    continue
+                total = a + b + d
+                a, b, d = a / total, b / total, d / total
+                depth = a * z0 + b * z1 + d * z2
+                if depth > nearest[row, column]:
+                    nearest[row, column] = depth
+                    face[row, column] = f
+                    barycentric[row, column, 0] = a
+                    barycentric[row, column, 1] = b
+                    barycentric[row, column, 2] = d
+    return face, barycentric
