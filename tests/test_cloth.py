@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gdna.errors import GdnaError
+from gdna.synthesize import cloth_kernels
 from gdna.synthesize.cloth import BodyPath, Draped, DrapeSettings, Dynamics, Fabric, Garment, drape
 from gdna.synthesize.collider import ALL_BONES, Collider, allowed_masks
 from gdna.synthesize.quads import (
@@ -178,12 +179,64 @@ class TestDrape:
             drape(sheet("scarf", vertices, quads), far_away(3), DrapeSettings(levels=5))
 
 
+class TestKernels:
+    """Each constraint by itself, against what it should be."""
+
+    def test_stretch_shares_by_mass(self):
+        x = np.array([[0.0, 0, 0], [2.0, 0, 0]])
+        ends, rest = np.array([[0, 1]]), np.array([1.0])
+        cloth_kernels.stretch(x, x.copy(), np.array([1.0, 3.0]), ends, rest, 0.0, 9.0, 0.0, False)
+        np.testing.assert_allclose(x[:, 0], [0.25, 1.25], rtol=1e-9)
+
+    def test_stretch_beyond_the_limit_is_rigid(self):
+        x = np.array([[0.0, 0, 0], [2.0, 0, 0]])
+        ends, rest = np.array([[0, 1]]), np.array([1.0])
+        cloth_kernels.stretch(x, x.copy(), np.ones(2), ends, rest, 1e9, 1.1, 0.0, False)
+        np.testing.assert_allclose(x[1, 0] - x[0, 0], 1.1, rtol=1e-6)
+
+    def test_bend_flattens_without_moving_the_centre_of_mass(self):
+        x = np.array([[-1.0, 0, 0], [0, 0.5, 0], [1.0, 0, 0]])
+        triples, half = np.array([[0, 1, 2]]), np.array([0.5])
+        cloth_kernels.bend(x, np.ones(3), triples, half, np.zeros(1), np.full(1, 9.0), np.zeros(1), False)
+        np.testing.assert_allclose(x[1], 0.5 * (x[0] + x[2]), atol=1e-9)
+        np.testing.assert_allclose(x.mean(0), [0, 0.5 / 3, 0], atol=1e-9)
+
+    def test_height_over_a_rounded_triangle_is_that_over_the_sphere(self):
+        """Phong tessellation follows a sphere to the second order."""
+        vertices, faces = sphere(1.0)
+        a, b, c = faces[37]
+        centre = vertices[[a, b, c]].mean(0)
+        point = 1.1 * centre / np.linalg.norm(centre)
+        flat = cloth_kernels.height_over(*point, vertices, vertices, a, b, c, 0.0)[0]
+        rounded = cloth_kernels.height_over(*point, vertices, vertices, a, b, c, 0.5)[0]
+        assert flat - 0.1 > 5e-4
+        assert abs(rounded - 0.1) < 0.03 * (flat - 0.1)
+
+    def test_crossings_agree_with_brute_force(self):
+        rng = np.random.default_rng(3)
+        vertices, faces = sphere(1.0)
+        collider = Collider(vertices[None], faces, np.ones(len(faces), np.int64))
+        points = rng.normal(size=(80, 3))
+        ends = np.arange(80).reshape(40, 2)
+        by_edge, by_triangle = collider.crossings(points, ends)
+        hits = np.zeros((40, len(faces)), bool)
+        for k, (p, q) in enumerate(points[ends]):
+            a, b, c = (vertices[faces[:, i]] for i in range(3))
+            system = np.stack([b - a, c - a, np.broadcast_to(p - q, a.shape)], -1)
+            u, v, s = np.linalg.solve(system, (p - a)[..., None])[..., 0].T
+            hits[k] = (u > 0) & (v > 0) & (u + v < 1) & (s > 0) & (s < 1)
+        np.testing.assert_array_equal(by_edge, hits.any(1))
+        np.testing.assert_array_equal(by_triangle, hits.any(0))
+
+
 class TestTangle:
     def crossing(self) -> tuple[np.ndarray, np.ndarray]:
-        """A loop: the sheet comes back through itself."""
-        vertices, quads = grid(25, 1.0)
-        x = vertices[:, 0]
-        vertices[:, 0], vertices[:, 1] = x * (16 * x**2 - 1) + 0.03 * vertices[:, 2], 0.4 * x**2
+        """A small loop: the sheet comes back through itself."""
+        vertices, quads = grid(36, 1.0)
+        x = vertices[:, 0].copy()
+        vertices[:, 0] -= 2.2 * x * np.exp(-((x / 0.1) ** 2))
+        vertices[:, 1] = 0.05 * np.exp(-((x / 0.1) ** 2))
+        vertices[:, 2] += 0.02 * x  # no edge meets an edge
         return vertices, quads
 
     def test_finds_and_irons(self):

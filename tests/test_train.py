@@ -91,7 +91,7 @@ def prepared(tmp_path_factory) -> Path:
     rotations = 0.1 * torch.randn(4, 24, 3, generator=torch.Generator().manual_seed(0))
     betas = torch.from_numpy(body.population_betas[:4])
     posed = body(BodyParams(betas, rotations, torch.zeros(4, 3)))
-    sizes = PrepareSettings(points=3000, surface_points=1000, held_out=200, views=3, image_size=32)
+    sizes = PrepareSettings(points=3000, surface_points=4000, held_out=200, views=3, image_size=32)
     for i, name in enumerate(PEOPLE):
         vertices = posed.vertices[i].numpy()[used]
         scan = Scan(name, vertices, faces.reshape(-1, 3), betas[i].numpy(), rotations[i].numpy())
@@ -269,6 +269,16 @@ def test_stops_in_time_and_goes_on(prepared, tmp_path):
         train_coarse(prepared, tmp_path / "run", TINY, epochs(COARSE, 2), names=PEOPLE[:2])
 
 
+def test_a_new_run_can_begin_with_given_weights(prepared, coarse, tmp_path, monkeypatch):
+    logged = record(monkeypatch)
+    train_coarse(prepared, tmp_path / "run", TINY, epochs(COARSE, 1), start=coarse)
+    fresh = record(monkeypatch)
+    train_coarse(prepared, tmp_path / "fresh", TINY, epochs(COARSE, 1))
+    assert logged[0]["occupancy"] < 0.8 * fresh[0]["occupancy"]
+    with pytest.raises(GdnaError, match="trained on other scans than these 2"):
+        train_coarse(prepared, tmp_path / "two", TINY, epochs(COARSE, 1), names=PEOPLE[:2], start=coarse)
+
+
 def test_validation_logs_and_shows(prepared, tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     scalars: dict[str, float] = {}
@@ -438,6 +448,14 @@ def test_fine_variants(prepared, coarse, cache, tmp_path):
     critical = LossSettings(d_reg_every=1)
     path = train_fine(prepared, cache, tmp_path / "b", coarse, replace(FINE, trainer=trainer, model=critical))
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in load_model(path).parameters())
+
+
+def test_fine_training_without_pictures_needs_no_cache(prepared, coarse, tmp_path, monkeypatch):
+    logged = record(monkeypatch)
+    settings = epochs(replace(FINE, model=replace(FINE.model, lambda_gan=0.0)), 12)
+    train_fine(prepared, None, tmp_path / "fine", coarse, settings)
+    assert logged[-1]["normals"] < 0.5 * logged[0]["normals"]
+    assert "critic" not in logged[-1]
 
 
 def test_drawn_normal_maps_are_white_outside_and_unit_inside(prepared, coarse, cache):

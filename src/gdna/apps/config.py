@@ -98,7 +98,8 @@ class Train:
     expname: str = key("coarse", "name of the experiment: everything is written below outputs/<expname>")
     resume: bool = key(True, "go on from the last checkpoint of this experiment")
     starting_path: str = key(
-        "outputs/coarse/checkpoints/last.safetensors", "the fine stage starts from this coarse model"
+        "outputs/coarse/checkpoints/last.safetensors",
+        "the coarse model that the fine stage refines; given to the coarse stage: weights to begin with",
     )
     seed: int = key(42, "the same seed makes the same model (exactly so on a CPU)")
     logger: LoggerKind = field(default=LoggerKind.tensorboard, metadata={HELP: "where losses and images are logged"})
@@ -135,6 +136,16 @@ class Precompute:
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """Keys of `gdna evaluate`."""
+
+    expname: str = key("coarse", "the experiment of the model")
+    held_out: str | None = key(None, "prepared scans of the same people in other poses, say data/open_processed_poses")
+    device: str = key("auto", "cpu, cuda, cuda:1 or auto")
+    datamodule: DataModule = field(default_factory=DataModule)
+
+
+@dataclass(frozen=True)
 class Preprocess:
     """Keys of `gdna preprocess`."""
 
@@ -154,7 +165,7 @@ class Synthesize:
     """Keys of `gdna synthesize`."""
 
     count: int = key(8, "people")
-    extra_poses: int = key(0, "scans of each person beyond the first, in other poses")
+    extra_poses: int = key(0, "scans of each person in other poses, for evaluation; they go to <out>_poses")
     seed: int = key(0, "the same seed makes the same people")
     out: str = key("data/open_scans", "folder of the scans")
     ply: bool = key(False, "write NAME.ply too, to look at (preprocess does not need it)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,30 +24,44 @@ from gdna.synthesize.scan_file import FILE_NAME, SyntheticScan, load_scan
 from gdna.types import PosedMesh
 
 SHEET_SCANS, SHEET_COLUMNS = 20, 10
+POSES = "_poses"  # extra poses lie in a folder of their own: they are for evaluation, not further people to train on
 
 
 def run(keys: Synthesize) -> None:
-    asked = {
-        f"{i:04d}" + (f"_pose{p}" if p else ""): (i, p) for i in range(keys.count) for p in range(keys.extra_poses + 1)
-    }
-    mine = shard(list(asked), keys.tot, keys.id)
-    waiting = [name for name in mine if not is_made(Path(keys.out, name), keys.seed)]
+    asked = [Asked(i, p) for i in range(keys.count) for p in range(keys.extra_poses + 1)]
+    folders = {scan.name: Path(keys.out + POSES if scan.pose else keys.out, scan.name) for scan in asked}
+    of_name = {scan.name: scan for scan in asked}
+    mine = shard(list(of_name), keys.tot, keys.id)
+    waiting = [name for name in mine if not is_made(folders[name], keys.seed)]
     if len(waiting) < len(mine):
         print(f"{len(mine) - len(waiting)} of {len(mine)} scans are there already")
-    run_batch(waiting, partial(make, keys=keys, asked=asked), "synthesize", "scans", keys.workers)
+    run_batch(waiting, partial(make, keys=keys, asked=of_name, folders=folders), "synthesize", "scans", keys.workers)
     sheet = Path(keys.out, f"sheet_{keys.id:03d}.png")
-    save_png(sheet, contact_sheet([picture(Path(keys.out, name)) for name in mine[:SHEET_SCANS]], SHEET_COLUMNS))
-    print(f"scans: {keys.out}\nsheet: {sheet}")
+    save_png(sheet, contact_sheet([picture(folders[name]) for name in mine[:SHEET_SCANS]], SHEET_COLUMNS))
+    print(
+        f"scans: {keys.out}" + (f"\nextra poses: {keys.out}{POSES}" if keys.extra_poses else "") + f"\nsheet: {sheet}"
+    )
 
 
-def make(name: str, keys: Synthesize, asked: dict[str, tuple[int, int]]) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """A scan to be made; its name says whose it is, so that evaluation finds the person again."""
+
+    person: int
+    pose: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.person:04d}" + (f"_pose{self.pose}" if self.pose else "")
+
+
+def make(name: str, keys: Synthesize, asked: dict[str, Asked], folders: dict[str, Path]) -> None:
     """One scan."""
-    index, pose = asked[name]
-    scan = synthesize(keys.seed, index, pose_index=pose)
-    scan.save(Path(keys.out, name))
+    scan = synthesize(keys.seed, asked[name].person, pose_index=asked[name].pose)
+    scan.save(folders[name])
     if keys.ply:
         mesh = as_mesh(scan)
-        write_ply(Path(keys.out, name, f"{name}.ply"), mesh.vertices, mesh.faces, mesh.normals)
+        write_ply(folders[name] / f"{name}.ply", mesh.vertices, mesh.faces, mesh.normals)
 
 
 def is_made(folder: Path, seed: int) -> bool:

@@ -39,7 +39,8 @@ def run(keys: Train) -> None:
     if fine:
         model = train_fine(data.dataset_path, cache, out, start, settings, config, preview)
     else:
-        model = train_coarse(data.dataset_path, out, config, settings, names, preview)
+        given = start if start != Path(Train().starting_path) else None
+        model = train_coarse(data.dataset_path, out, config, settings, names, preview, given)
     if first_process:
         print(f"model: {model}")
 

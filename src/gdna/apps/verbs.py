@@ -70,6 +70,15 @@ VERBS = {
             ("datamodule", "experiments"),
         ),
         Verb(
+            "evaluate",
+            "measure how well a model reproduces its scans, and the same people in other poses",
+            config.Evaluate,
+            "gdna.apps.evaluate",
+            ("evaluate expname=coarse datamodule=open held_out=data/open_processed_poses",),
+            "nothing was written",
+            ("datamodule",),
+        ),
+        Verb(
             "generate",
             "make people and films of them, with the shipped model or your own",
             config.Generate,

@@ -24,6 +24,7 @@ from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.model.config import ModelConfig
 from gdna.types import Codes, Subject
 
+FINE_PARTS = ("normal.", "z_details.")  # how names of parameters that the fine stage trains begin
 OUTSIDE = -1000.0  # logit of a posed point without any canonical correspondence
 
 

@@ -16,11 +16,12 @@ from jaxtyping import Float, Int
 
 from gdna.errors import GdnaError
 from gdna.synthesize.collider import Collider, triangle_masks
+from gdna.synthesize.contact import Contacts
 from gdna.synthesize.finish import finish
 from gdna.synthesize.garment import BodyPath, Fabric, Garment
 from gdna.synthesize.quads import Subdivision, boundary_mask, triangulate
 from gdna.synthesize.relax import Dynamics, MovingCloth
-from gdna.synthesize.sheet import make_sheets
+from gdna.synthesize.sheet import Sheet, make_sheets
 from gdna.synthesize.tangle import tangled, untangle
 
 __all__ = ["BodyPath", "DrapeDiagnostics", "DrapeSettings", "Draped", "Dynamics", "Fabric", "Garment", "drape"]
@@ -74,20 +75,45 @@ def drape(
     began = time.perf_counter()
     sheets, steps = make_sheets(garment, path, settings.levels, settings.flatten)
     colliders = [Collider(path.vertices, path.faces, triangle_masks(path.bone_weights, path.faces))]
-    colliders += [_layer(layer) for layer in inner]
-    recorded = max(settings.levels - 1, 0)
-    last = len(path.vertices) - 1
+    colliders += [_layer(layer.path_vertices, layer.path_quads, layer) for layer in inner]
+    cloth, track = _walk(garment.fabric, path, settings, sheets, steps, colliders)
+    if not np.isfinite(cloth.x).all():
+        raise GdnaError(f"{garment.name}: the cloth was lost (not finite); try a stiffer fabric or more substeps")
+    fine = [_layer(np.broadcast_to(e.vertices, (len(track), *e.vertices.shape)), e.quads, e) for e in inner]
+    cloth.contacts = Contacts([colliders[0], *fine], cloth.sheet.allowed, garment.fabric.thickness)
+    finish(cloth, len(track) - 1)
+    track[-1] = cloth.x[: track.shape[1]]
+    return Draped(
+        vertices=cloth.x,
+        quads=sheets[-1].quads,
+        skin_weights=sheets[-1].weights,
+        start_vertices=sheets[-1].start,
+        path_vertices=track,
+        path_quads=sheets[max(settings.levels - 1, 0)].quads,
+        diagnostics=_diagnose(cloth, began),
+    )
+
+
+def _walk(
+    fabric: Fabric,
+    path: BodyPath,
+    settings: DrapeSettings,
+    sheets: list[Sheet],
+    steps: list[Subdivision],
+    colliders: list[Collider],
+) -> tuple[MovingCloth, Float[np.ndarray, "T V1 3"]]:
+    """Every level walks its part of the path; returns the finest at the end, and the way there one level coarser."""
+    recorded, last, frame = max(settings.levels - 1, 0), len(path.vertices) - 1, 0
     track = np.zeros((last + 1, len(sheets[recorded].start), 3))
-    cloth: MovingCloth | None = None
-    frame = 0
+    cloth = MovingCloth(sheets[0], fabric, path, colliders, settings.dynamics, settings.sweeps[0])
+    for _ in range(settings.warm_up):
+        cloth.advance(0, 0)
     for level, sheet in enumerate(sheets):
-        coarser = cloth
-        cloth = MovingCloth(sheet, garment.fabric, path, colliders, settings.dynamics, settings.sweeps[level])
-        if coarser is not None:
-            cloth.x = untangle(steps[level - 1].smooth @ coarser.x, sheet.faces, sheet.threads.ends, sheet.average)
-            cloth.velocity = np.ascontiguousarray(steps[level - 1].linear @ coarser.velocity)
-        for _ in range(settings.warm_up if level == 0 else 0):
-            cloth.advance(0, 0)
+        if level > 0:
+            coarser, step = cloth, steps[level - 1]
+            cloth = MovingCloth(sheet, fabric, path, colliders, settings.dynamics, settings.sweeps[level])
+            cloth.x = untangle(step.smooth @ coarser.x, sheet.faces, sheet.threads.ends, sheet.average)
+            cloth.velocity = np.ascontiguousarray(step.linear @ coarser.velocity)
         until = last if level == settings.levels else round(settings.takes_over[level + 1] * last)
         for following in range(frame + 1, until + 1):
             track[frame] = _at_level(cloth.x, steps[level:recorded], track.shape[1])
@@ -95,20 +121,7 @@ def drape(
             frame = following
         for _ in range(settings.settle[level]):
             cloth.advance(frame, frame)
-    assert cloth is not None
-    if not np.isfinite(cloth.x).all():
-        raise GdnaError(f"{garment.name}: the cloth was lost (not finite); try a stiffer fabric or more substeps")
-    finish(cloth, last)
-    track[last] = cloth.x[: track.shape[1]]
-    return Draped(
-        vertices=cloth.x,
-        quads=sheets[-1].quads,
-        skin_weights=sheets[-1].weights,
-        start_vertices=sheets[-1].start,
-        path_vertices=track,
-        path_quads=sheets[recorded].quads,
-        diagnostics=_diagnose(cloth, began),
-    )
+    return cloth, track
 
 
 def _at_level(x: Float[np.ndarray, "V 3"], steps: Sequence[Subdivision], count: int) -> Float[np.ndarray, "W 3"]:
@@ -119,8 +132,8 @@ def _at_level(x: Float[np.ndarray, "V 3"], steps: Sequence[Subdivision], count: 
 
 
 def _check(garment: Garment, path: BodyPath, settings: DrapeSettings, inner: Sequence[Draped]) -> None:
-    if len(settings.takes_over) <= settings.levels or len(settings.settle) <= settings.levels:
-        raise GdnaError(f"drape: takes_over and settle need {settings.levels + 1} entries, one a level")
+    if min(map(len, (settings.takes_over, settings.settle, settings.sweeps))) <= settings.levels:
+        raise GdnaError(f"drape: takes_over, settle and sweeps need {settings.levels + 1} entries, one a level")
     if not np.array_equal(np.unique(garment.quads), np.arange(len(garment.vertices))):
         raise GdnaError(f"{garment.name}: every vertex must belong to a quad; drop the unused ones")
     for layer in inner:
@@ -131,14 +144,15 @@ def _check(garment: Garment, path: BodyPath, settings: DrapeSettings, inner: Seq
             )
 
 
-def _layer(layer: Draped) -> Collider:
-    count = layer.path_vertices.shape[1]
-    faces = triangulate(layer.path_quads)
+def _layer(vertices: Float[np.ndarray, "T W 3"], quads: Int[np.ndarray, "Q 4"], layer: Draped) -> Collider:
+    """An inner garment as a collider, at either of its resolutions."""
+    count, faces = vertices.shape[1], triangulate(quads)
     masks = triangle_masks(layer.skin_weights[:count], faces)
-    return Collider(layer.path_vertices, faces, masks, boundary_mask(layer.path_quads, count))
+    return Collider(vertices, faces, masks, boundary_mask(quads, count))
 
 
 def _diagnose(cloth: MovingCloth, began: float) -> DrapeDiagnostics:
     median, high = np.percentile(cloth.stretch(), (50, 99))
+    cloth.own.move_to(cloth.x)
     mask = tangled(cloth.own, cloth.sheet.threads.ends)
     return DrapeDiagnostics(float(median), float(high), float(mask.mean()), time.perf_counter() - began)

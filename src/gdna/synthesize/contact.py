@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from gdna.synthesize import cloth_kernels
 from gdna.synthesize.collider import Collider
 
-ROUNDING = 0.75  # of colliders, see `cloth_kernels.height_over`
+ROUNDING = 0.5  # of colliders, see `cloth_kernels.height_over`
 SHEETS_APART = 0.003  # metres between two sheets squeezed between parts of the body
 FACING_LIMIT, FACING_DEEPEST = 0.03, 0.025  # metres to a part of the body that lies over the cloth, and into it
 BODY_LIMIT, LAYER_LIMIT, LAYER_DEEPEST = 0.06, 0.04, 0.03  # metres: how far contacts are sought; how far under a layer

@@ -69,7 +69,6 @@ class Sheet:
     average: sp.csr_matrix  # (V, V), `quads.laplacian`
     ring: sp.csr_matrix  # (V, V), pattern: each vertex and all corners of the quads around it
     local_spacing: Float[np.ndarray, " V"]  # mean length of the quad sides at a vertex, metres
-    spacing: float  # median length of quad sides, metres
 
 
 def limb_axes(path: BodyPath) -> Float[np.ndarray, "J 3"]:
@@ -146,7 +145,6 @@ def _make_sheet(
         average=laplacian(quads, len(start)),
         ring=_ring(quads, len(start)),
         local_spacing=_mean_at_ends(threads, len(start)),
-        spacing=float(np.median(threads.rest)),
     )
 
 

@@ -15,7 +15,8 @@ from gdna.data.batches import CoarseBatch
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody
 from gdna.errors import GdnaError
-from gdna.model.avatar_model import AvatarModel
+from gdna.model.avatar_model import FINE_PARTS, AvatarModel
+from gdna.model.checkpoint import check_tensors, load_extra, load_model
 from gdna.model.config import ModelConfig
 from gdna.model.training_state import TrainingState
 from gdna.objectives import (
@@ -59,10 +60,12 @@ def train_coarse(
     settings: TrainSettings | None = None,
     names: Sequence[str] | None = None,
     preview: Preview | None = None,
+    start: Path | str | None = None,
 ) -> Path:
     """Train on the prepared scans `names` (default: all); returns `out_dir`/checkpoints/last.safetensors.
 
-    Goes on where an earlier run in `out_dir` stopped. `config` is fitted to the number of scans, betas and bones.
+    Goes on where an earlier run in `out_dir` stopped; a new run begins with the weights of the checkpoint `start`,
+    where one is given. `config` is fitted to the number of scans, betas and bones.
     """
     settings = settings or TrainSettings()
     optim = settings.model.optim
@@ -72,7 +75,10 @@ def train_coarse(
         setting = Setting.open(out_dir, settings)
         fabric = setting.fabric
         data = open_set(data_dir, names, fabric.device, settings.datamodule.placement)
-        model = new_model(config or ModelConfig(), data, settings.seed).to(fabric.device)
+        model = new_model(config or ModelConfig(), data, settings.seed)
+        if start is not None:
+            begin_with(model, start, data.names)
+        model = model.to(fabric.device)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
         schedule = Schedule.of(len(data), settings, fabric.world_size)
         state = TrainingState({"adam": optimizer}, {"model": model})
@@ -95,6 +101,15 @@ def train_coarse(
                 if preview is not None:
                     run.log_image("preview", preview(model), step)
         return run.folder.model
+
+
+def begin_with(model: AvatarModel, start: Path | str, names: tuple[str, ...]) -> None:
+    """Give an untrained model the coarse parts of a checkpoint. Raises `GdnaError` where scans or sizes differ."""
+    if tuple(load_extra(start).get("names", ())) != names:
+        raise GdnaError(f"{start}: trained on other scans than these {len(names)}; leave starting_path out")
+    parts = {k: v for k, v in load_model(start).state_dict().items() if not k.startswith(FINE_PARTS)}
+    check_tensors(start, parts, {k: v for k, v in model.state_dict().items() if not k.startswith(FINE_PARTS)})
+    model.load_state_dict(model.state_dict() | parts)
 
 
 def coarse_losses(

@@ -17,7 +17,7 @@ from gdna.data.batches import FineBatch
 from gdna.data.prepared import PreparedSet
 from gdna.deform.packing import pack, unpack
 from gdna.errors import GdnaError
-from gdna.model.avatar_model import AvatarModel
+from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.model.config import ModelConfig
 from gdna.model.training_state import TrainingState
@@ -131,7 +131,7 @@ def field_step(
     model: AvatarModel,
     critic: Critic,
     batch: FineBatch,
-    features: Float16[Tensor, "n C D H W"],
+    features: Float16[Tensor, "n C d h w"],
     surface: SurfaceBatch | None,
     weights: LossSettings,
     fabric: Fabric,
@@ -215,8 +215,7 @@ def refinable(coarse: AvatarModel, config: ModelConfig | None, seed: int) -> Ava
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AvatarModel(own)
-    fresh = ("normal.", "z_details.")
-    kept = {k: v for k, v in coarse.state_dict().items() if not k.startswith(fresh)}
+    kept = {k: v for k, v in coarse.state_dict().items() if not k.startswith(FINE_PARTS)}
     model.load_state_dict(model.state_dict() | kept)
     model.requires_grad_(False)
     model.normal.requires_grad_(True)
