@@ -13,7 +13,7 @@ from gdna.errors import GdnaError
 from gdna.geometry.files import atomic_path
 from gdna.types import Scan
 
-GENERATOR_VERSION = 1  # grows whenever the same seed would give another person
+GENERATOR_VERSION = 2  # grows whenever the same seed would give another person
 FILE_NAME = "scan.npz"
 QUANTUM = 5e-5  # metres
 
