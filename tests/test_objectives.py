@@ -16,6 +16,7 @@ from gdna.objectives import (
     intersection_over_union,
     normal_loss,
     occupancy_loss,
+    skin_prior_loss,
     skin_weight_loss,
     warp_loss,
 )
@@ -63,6 +64,12 @@ def test_quadratic_losses():
     weights = torch.eye(3)[None].repeat(2, 1, 1)
     assert skin_weight_loss(weights, torch.tensor([0, 1, 2])).item() == 0
     assert skin_weight_loss(weights, torch.tensor([1, 1, 2])).item() == pytest.approx(2 / 9)
+
+
+def test_skin_prior_loss():
+    body = torch.eye(3)
+    assert skin_prior_loss(body[None].expand(2, -1, -1), body).item() == 0
+    assert skin_prior_loss(body[None, [1, 0, 2]], body).item() == pytest.approx(4 / 3)  # two of three points wrong
     assert inside_loss(torch.zeros(2, 3)).item() == pytest.approx(math.log(2))
 
 

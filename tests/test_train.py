@@ -279,6 +279,13 @@ def test_a_new_run_can_begin_with_given_weights(prepared, coarse, tmp_path, monk
         train_coarse(prepared, tmp_path / "two", TINY, epochs(COARSE, 1), names=PEOPLE[:2], start=coarse)
 
 
+def test_the_skin_prior_teaches_the_bodys_weights(prepared, tmp_path, monkeypatch):
+    logged = record(monkeypatch)
+    prior = replace(COARSE, model=replace(COARSE.model, lambda_skin=1.0))
+    train_coarse(prepared, tmp_path / "run", TINY, epochs(prior, 12))
+    assert 0 < logged[-1]["skin"] < 0.6 * logged[0]["skin"]
+
+
 def test_validation_logs_and_shows(prepared, tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     scalars: dict[str, float] = {}

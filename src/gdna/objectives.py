@@ -40,6 +40,11 @@ def skin_weight_loss(weights: Float[Tensor, "B N J"], bones: Int[Tensor, " N"]) 
     return (weights - F.one_hot(bones, weights.shape[-1]).to(weights)).square().mean()
 
 
+def skin_prior_loss(weights: Float[Tensor, "B N J"], body_weights: Float[Tensor, "N J"]) -> Float[Tensor, ""]:
+    """Squared difference to the body model's skinning weights, summed over bones, mean over points and people."""
+    return (weights - body_weights).square().sum(-1).mean()
+
+
 def normal_loss(
     normals: Float[Tensor, "B N 3"], target: Float[Tensor, "B N 3"], found: Bool[Tensor, "B N"]
 ) -> Float[Tensor, ""]:

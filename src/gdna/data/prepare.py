@@ -184,7 +184,8 @@ def _write_normal_maps(
 
 def _write_body_once(path: Path, body: BodyModel, skin: Int[Tensor, " Vs"]) -> None:
     """One data set, one body model."""
-    mine = PreparedBody(body.vertices_neutral[skin], body.joints_neutral, torch.tensor(body.parents))
+    parents = torch.tensor(body.parents)
+    mine = PreparedBody(body.vertices_neutral[skin], body.skin_weights[skin], body.joints_neutral, parents)
     if not path.is_file():
         write_body(path, mine)
         return

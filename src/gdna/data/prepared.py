@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gdna.data.batches import CoarseBatch, FineBatch, HeldOut
-from gdna.data.sample_file import BODY, SAMPLES, PreparedBody, from_fixed, read_body, read_tensors
+from gdna.data.sample_file import BODY, SAMPLES, PreparedBody, body_on, from_fixed, read_body, read_tensors
 from gdna.data.stacks import (
     CacheStack,
     CoarseStack,
@@ -85,7 +85,7 @@ class PreparedSet:
         return PreparedSet(
             folder,
             names,
-            PreparedBody(*(t.to(device) for t in (body.vertices_neutral, body.joints_neutral, body.parents))),
+            body_on(body, device),
             num_views,
             **stacked,
             coarse=open_coarse(paths, device) if fields == "coarse" else None,

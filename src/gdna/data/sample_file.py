@@ -55,9 +55,10 @@ class ScanSamples:
 
 @dataclass(frozen=True)
 class PreparedBody:
-    """The body model as far as training needs it: its skin vertices with zero betas and its joints."""
+    """The body model as far as training needs it: its skin vertices with zero betas, their weights, and its joints."""
 
     vertices_neutral: Float[Tensor, "Vs 3"]
+    skin_weights: Float[Tensor, "Vs J"]  # rows sum to 1
     joints_neutral: Float[Tensor, "J 3"]
     parents: Int[Tensor, " J"]  # -1 for the root
 
@@ -104,6 +105,11 @@ def read_settings(path: Path) -> dict | None:
             return json.loads((file.metadata() or {})["settings"])
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError):
         return None
+
+
+def body_on(body: PreparedBody, device: torch.device | str) -> PreparedBody:
+    """The same on `device`."""
+    return PreparedBody(**{name: tensor.to(device) for name, tensor in _tensors(body).items()})
 
 
 def _tensors(record: ScanSamples | PreparedBody) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from gdna.objectives import (
     code_loss,
     inside_loss,
     occupancy_loss,
+    skin_prior_loss,
     skin_weight_loss,
     warp_loss,
 )
@@ -38,6 +39,7 @@ Preview = Callable[[AvatarModel], np.ndarray]
 """A picture (H, W, 3), uint8, of what the model can do, shown at every validation."""
 
 POINTS_PER_BONE = 5
+SKIN_POINTS = 1000  # a person and step
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class CoarseLosses:
     warp: Float[Tensor, ""]
     bone_occupancy: Float[Tensor, ""]
     joint_weights: Float[Tensor, ""]
+    skin: Float[Tensor, ""]
     found: Float[Tensor, ""]
 
 
@@ -92,7 +95,7 @@ def train_coarse(
             batch = data.draw_coarse(indices, generator, settings.datamodule.points_per_frame)
             batch = to_device(batch, fabric.device)
             bootstraps = schedule.epoch(step) < settings.model.nepochs_pretrain
-            losses = coarse_losses(model, batch, body, settings.model, generator if bootstraps else None)
+            losses = coarse_losses(model, batch, body, settings.model, generator, bootstraps)
             set_learning_rate(optimizer, optim.lr * learning_rate_factor(optim, step, schedule.steps))
             run.update(optimizer, losses.total, losses, step)
             run.log(step, losses)
@@ -117,9 +120,11 @@ def coarse_losses(
     batch: CoarseBatch,
     body: PreparedBody,
     weights: LossSettings,
-    bootstrap: torch.Generator | None,
+    generator: torch.Generator,
+    bootstraps: bool,
 ) -> CoarseLosses:
-    """Losses of one batch; with a generator also those that show the bones to a model that knows nothing yet."""
+    """Losses of one batch; if it `bootstraps`, also those that show the bones to a model that knows nothing yet."""
+    people = len(batch.indices)
     codes = model.codes(batch.indices)
     subject = model.subject(codes, batch.betas)
     with matmul_precision("highest"):
@@ -129,18 +134,22 @@ def coarse_losses(
     shape_code = 2 * weights.lambda_reg * code_loss(codes.shape)
     warped = model.to_neutral(batch.vertices_canonical, batch.betas)
     warp = weights.lambda_disp * warp_loss(warped, body.vertices_neutral)
-    bone_occupancy = joint_weights = torch.zeros_like(occupancy)
-    if bootstrap is not None:
-        people = len(batch.indices)
+    bone_occupancy = joint_weights = skin = torch.zeros_like(occupancy)
+    if bootstraps:
         parents = tuple(body.parents.tolist())
-        points = bone_points(body.joints_neutral, parents, POINTS_PER_BONE, bootstrap).expand(people, -1, -1)
+        points = bone_points(body.joints_neutral, parents, POINTS_PER_BONE, generator).expand(people, -1, -1)
         bone_occupancy = weights.lambda_bone_occ * inside_loss(model.occupancy_neutral(points, subject)[0])
         ends, bones = bone_ends(body.joints_neutral, parents)
         skin_weights = model.skin_weights(ends.expand(people, -1, -1), subject)
         joint_weights = weights.lambda_bone_w * skin_weight_loss(skin_weights, bones)
-    total = occupancy + shape_code + warp + bone_occupancy + joint_weights
+    if weights.lambda_skin:
+        chosen = torch.randint(len(body.skin_weights), (SKIN_POINTS,), generator=generator, device=generator.device)
+        points = body.vertices_neutral[chosen.to(batch.betas.device)].expand(people, -1, -1)
+        wanted = body.skin_weights[chosen.to(batch.betas.device)]
+        skin = weights.lambda_skin * skin_prior_loss(model.skin_weights(points, subject), wanted)
+    total = occupancy + shape_code + warp + bone_occupancy + joint_weights + skin
     found = query.found.float().mean()
-    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, found)
+    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, found)
 
 
 def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:

@@ -93,6 +93,9 @@ class LossSettings:
     nepochs_pretrain: int = key(1, "epochs with the losses on bones")
     lambda_bone_occ: float = key(1.0, "points on the bones are inside")
     lambda_bone_w: float = key(10.0, "joints move with their bones")
+    lambda_skin: float = key(
+        0.0, "the body's skin moves by the body model's weights, in all epochs; the original has no such loss"
+    )
     lambda_disp: float = key(10.0, "the warp carries the body without clothes onto the neutral body")
     lambda_gan: float = key(1.0, "fine stage: the critic's opinion of normal maps")
     lambda_grad: float = key(10.0, "fine stage: R1 penalty of the critic (gamma)")
