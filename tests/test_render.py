@@ -15,7 +15,7 @@ from gdna.render.camera import Orthographic
 from gdna.render.march import march
 from gdna.render.rasterize import rasterize
 from gdna.render.shade import normal_image, render_normals, render_pair, shaded_image
-from gdna.render.video import contact_sheet, save_png, write_video
+from gdna.render.video import contact_sheet, save_png, trim_pairs, write_video
 from gdna.types import NormalMap, PosedMesh
 
 SMALL = Orthographic(image_size=64)
@@ -216,3 +216,14 @@ def test_sheet_and_png(tmp_path):
         contact_sheet(images, columns=2, labels=["a"])
     save_png(tmp_path / "sheet.png", sheet)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "sheet.png")), sheet)
+
+
+def test_pairs_are_trimmed_to_what_is_drawn():
+    image = np.full((40, 80, 3), 255, np.uint8)
+    image[10:20, 15:25] = 0  # left half
+    image[12:22, 50:60] = 90  # right half, columns 10 to 20 of it
+    (trimmed,) = trim_pairs([image], margin=2)
+    assert trimmed.shape == (22 - 10 + 4, 2 * (25 - 10 + 4), 3)
+    assert (trimmed < 255).any(-1).sum() == 200
+    blank = np.full((4, 8, 3), 255, np.uint8)
+    assert trim_pairs([blank])[0] is blank

@@ -18,7 +18,7 @@ from gdna.generate.filming import Image, cores, film, film_camera
 from gdna.generate.modes import MODES, Scene
 from gdna.generate.people import RESOLUTION, Model, Person
 from gdna.generate.settings import EvalMode, GenerateSettings
-from gdna.render.video import contact_sheet, save_png, write_video
+from gdna.render.video import contact_sheet, save_png, trim_pairs, write_video
 from gdna.types import Motion
 
 Track = Callable[[Iterable[Image], int], Iterable[Image]]
@@ -64,7 +64,7 @@ def generate(
     video, sheet = Path(out, f"{name}.mp4"), Path(out, f"{name}.png")
     shown = _Picker(len(frames), SHEET_IMAGES)
     write_video(video, shown.of(track(images, len(frames))), scene.motion.frame_rate)
-    save_png(sheet, contact_sheet(shown.picked, SHEET_COLUMNS))
+    save_png(sheet, contact_sheet(trim_pairs(shown.picked), SHEET_COLUMNS))
     kept = list(islice((f.person for f in frames if f.key), settings.save_limit))
     people = save_people(kept, settings, Path(out, name)) if settings.save else ()
     return Results(video, sheet, people)

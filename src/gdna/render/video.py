@@ -56,6 +56,21 @@ def _even(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), constant_values=WHITE)
 
 
+def trim_pairs(images: Sequence[UInt8[np.ndarray, "H W2 3"]], margin: int = 6) -> list[UInt8[np.ndarray, "h w2 3"]]:
+    """Pictures of two halves (shaded | normals) cut to what is not white in any half of any of them, so that people fill
+    a sheet. All white pictures are kept as they are."""
+    halves = [half for image in images for half in np.split(image, 2, axis=1)]
+    drawn = np.any([(half < WHITE).any(-1) for half in halves], axis=0)
+    if not drawn.any():
+        return list(images)
+    (top, bottom), (left, right) = (
+        (max(0, int(line[0]) - margin), int(line[-1]) + margin + 1)
+        for line in (np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0)))
+    )
+    cut = [half[top:bottom, left:right] for half in halves]
+    return [np.concatenate(pair, axis=1) for pair in zip(cut[::2], cut[1::2], strict=True)]
+
+
 def contact_sheet(
     images: Sequence[UInt8[np.ndarray, "_ _ 3"]], columns: int, pad: int = 8, labels: Sequence[str] | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
