@@ -57,8 +57,8 @@ def _even(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def trim_pairs(images: Sequence[UInt8[np.ndarray, "H W2 3"]], margin: int = 6) -> list[UInt8[np.ndarray, "h w2 3"]]:
-    """Pictures of two halves (shaded | normals) cut to what is not white in any half of any of them, so that people fill
-    a sheet. All white pictures are kept as they are."""
+    """Pictures of two halves (shaded | normals), each half cut to where any half of any picture is not white, so that
+    people fill a sheet. All white pictures are kept as they are."""
     halves = [half for image in images for half in np.split(image, 2, axis=1)]
     drawn = np.any([(half < WHITE).any(-1) for half in halves], axis=0)
     if not drawn.any():
