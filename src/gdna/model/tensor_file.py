@@ -22,6 +22,7 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Map
     plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(plain, temporary, metadata=text)
+        temporary.chmod(0o644)  # safetensors writes for the owner only
 
 
 def read_tensors(
