@@ -114,7 +114,8 @@ def _workers(count: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that compute on one core each: people are independent, so no core waits for another."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if count > 1 else before)
-    pool = ThreadPoolExecutor(count)
+    # A picture waits for its mesh in a thread of its own; were there only `count`, those would keep meshes waiting.
+    pool = ThreadPoolExecutor(2 * count)
     try:
         yield pool
     finally:
