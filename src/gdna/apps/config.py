@@ -185,9 +185,7 @@ class Generate(GenerateSettings):
     expname: str = key("open", "your experiment below outputs; open: the shipped model")
     device: str = key("auto", "cpu, cuda, cuda:1 or auto")
     out: str | None = key(None, "folder of the results; null: outputs/<expname>/videos")
-    datamodule: DataModule = field(
-        default_factory=DataModule, metadata=_as_in("train", "body and body_path, for a model of SMPL bodies")
-    )
+    datamodule: DataModule = field(default_factory=DataModule, metadata=_as_in("train", SMPL_MODELS))
     model: ModelKeys = field(
         default_factory=ModelKeys,
         metadata=_as_in("train", CONTRADICTION),

@@ -59,6 +59,17 @@ def bone_transforms(
     return (posed + shift) @ rigid_inverse(bone_poses(rest, joints_zero, parents))
 
 
+def zero_pose_joints(joints_canonical: Float[Tensor, "J 3"]) -> Float[Tensor, "J 3"]:
+    """Where the joints lie in the zero pose: the canonical pose's rotations undone, bone by bone."""
+    rest = canonical_rotations().to(joints_canonical)[None]
+    turns = bone_poses(rest, joints_canonical[None])[0, :, :3, :3]
+    joints = [joints_canonical[0]]
+    for joint, parent in enumerate(PARENTS[1:], 1):
+        bone = joints_canonical[joint] - joints_canonical[parent]
+        joints.append(joints[parent] + turns[parent].T @ bone)
+    return torch.stack(joints)
+
+
 def rigid_inverse(transform: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 4 4"]:
     """Inverse of rotation-plus-translation matrices."""
     rotation = transform[..., :3, :3].mT

@@ -15,10 +15,17 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gdna.body.skeleton import JOINT_NAMES, PARENTS, canonical_rotations, rigid_inverse
+from gdna.body.skeleton import (
+    JOINT_NAMES,
+    PARENTS,
+    bone_poses,
+    canonical_rotations,
+    rigid_inverse,
+    zero_pose_joints,
+)
 from gdna.errors import GdnaError
 from gdna.export.gltf import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, GltfBuffer, Json
-from gdna.geometry.rotations import axis_angle_to_matrix, matrix_to_quaternion, rigid
+from gdna.geometry.rotations import axis_angle_to_matrix, matrix_to_quaternion
 from gdna.types import AvatarMesh, Motion
 
 CLAY: Json = {
@@ -68,13 +75,9 @@ class _Rest:
 
 
 def _rest(joints: Float[Tensor, "24 3"]) -> _Rest:
-    rotations = axis_angle_to_matrix(canonical_rotations().to(joints))
-    frames, offsets = [rigid(rotations[0], joints[0])], [joints[0]]
-    for joint, parent in enumerate(PARENTS[1:], 1):
-        turn = frames[parent][:3, :3]
-        offsets.append(turn.T @ (joints[joint] - joints[parent]))
-        frames.append(rigid(turn @ rotations[joint], joints[joint]))
-    return _Rest(rotations, torch.stack(offsets), torch.stack(frames))
+    rotations, zero = canonical_rotations().to(joints), zero_pose_joints(joints)
+    offsets = torch.cat([zero[:1], zero[1:] - zero[list(PARENTS[1:])]])
+    return _Rest(axis_angle_to_matrix(rotations), offsets, bone_poses(rotations[None], zero[None])[0])
 
 
 def _nodes(rest: _Rest) -> list[Json]:

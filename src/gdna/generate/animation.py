@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gdna.body.skeleton import PARENTS, bone_poses, bone_transforms, canonical_rotations
+from gdna.body.skeleton import PARENTS, bone_transforms, zero_pose_joints
 from gdna.errors import GdnaError
 from gdna.extract.pose import pose_mesh
 from gdna.types import AvatarMesh, Motion, PosedMesh
@@ -50,14 +49,3 @@ def animate(avatar: AvatarMesh, motion: Motion) -> Animation:
     joints = zero_pose_joints(avatar.joints).expand(len(motion.joint_rotations), -1, -1)
     rotations, translation = motion.joint_rotations.to(joints), motion.translation.to(joints)
     return Animation(avatar, bone_transforms(rotations, joints, translation), motion.frame_rate)
-
-
-def zero_pose_joints(joints_canonical: Float[Tensor, "J 3"]) -> Float[Tensor, "J 3"]:
-    """Where the joints lie in the zero pose: the canonical pose's rotations undone, bone by bone."""
-    rest = canonical_rotations().to(joints_canonical)[None]
-    turns = bone_poses(rest, joints_canonical[None])[0, :, :3, :3]
-    joints = [joints_canonical[0]]
-    for joint, parent in enumerate(PARENTS[1:], 1):
-        bone = joints_canonical[joint] - joints_canonical[parent]
-        joints.append(joints[parent] + turns[parent].T @ bone)
-    return torch.stack(joints)
