@@ -9,11 +9,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from gdna.deform.blend import WeightsAt, blend_transforms
+from gdna.deform.blend import blend_transforms
 from gdna.deform.grid import WeightGrid, sample_weights
 from gdna.deform.implicit import attach_gradient
 from gdna.deform.packing import gather, pack, unpack
 from gdna.deform.search import SearchSettings, find_correspondences
+from gdna.fields.bound_weights import BoundWeights
 from gdna.fields.generator import ShapeGenerator
 from gdna.fields.mlp import MlpSizes
 from gdna.fields.normal import NormalField
@@ -99,10 +100,10 @@ class AvatarModel(nn.Module):
     def skin_weights(self, points_neutral: Float[Tensor, "B N 3"], subject: Subject) -> Float[Tensor, "B N J"]:
         return self.skinning(points_neutral, subject.shape)
 
-    def weights_at(self, subject: Subject) -> WeightsAt:
+    def weights_at(self, subject: Subject) -> BoundWeights:
         """Skinning weights as a function of the canonical point, for the parameters as they are now."""
-        warp, skinning = self.warp.bind(subject.betas), self.skinning.bind(subject.shape)
-        return lambda points_canonical: skinning(warp(points_canonical))
+        warp, skinning = self.warp.bind_mlp(subject.betas), self.skinning.mlp.bind(subject.shape)
+        return BoundWeights(warp, skinning, self.skinning.blend)
 
     def weight_grid(self, subject: Subject, search: SearchSettings) -> WeightGrid:
         """For asking `occupancy_posed` many times of the same people (rays, frames, pose fitting)."""
