@@ -113,6 +113,24 @@ class BoundMlp:
                     x = hidden = activate(x)
             return x, hidden
 
+    def with_tangents(
+        self, points: Float[Tensor, "B M 3"], tangents: Float[Tensor, "T B M 3"]
+    ) -> tuple[Float[Tensor, "B M O"], Float[Tensor, "T B M O"]]:
+        """The output, and its derivatives along T directions of each point: forward-mode differentiation.
+
+        For perceptrons of plain points (no encoding, no skip, no features). Value and tangents go through a layer in
+        one product, in the precision of `points`.
+        """
+        if self.sizes.frequencies or self.sizes.skip is not None or self.sizes.dim_features:
+            raise ValueError("tangents are known for perceptrons of plain points only")
+        stacked = linear(torch.cat([points[None], tangents]), self.encoding_weight)
+        value, slopes = stacked[0] + self.offset, stacked[1:]
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            slopes = slopes * torch.sigmoid(SHARPNESS * value)
+            stacked = linear(torch.cat([activate(value)[None], slopes]), weight)
+            value, slopes = stacked[0] + bias, stacked[1:]
+        return value, slopes
+
 
 class ConditionedMlp(nn.Module):
     """Weight-normed perceptron of (encoded point, condition of the subject, features of the point).
