@@ -36,6 +36,7 @@ class CacheStack:
     points: Float[Tensor, "K 3"]
     mask: Bool[Tensor, "n V P"]
     start: Int[Tensor, "n V"]
+    most: int  # hits of one view
 
 
 def common_settings(paths: list[Path]) -> tuple[int, int]:
@@ -100,7 +101,7 @@ def open_cache(folder: Path, names: Sequence[str], num_views: int, device: torch
     counts = mask.sum(-1).flatten()
     start = (counts.cumsum(0) - counts).view(mask.shape[:2])
     points = torch.cat([c.points_neutral for c in caches])
-    return CacheStack(points.to(device), mask.to(device), start.to(device))
+    return CacheStack(points.to(device), mask.to(device), start.to(device), int(counts.max()))
 
 
 def pixels(

@@ -103,7 +103,11 @@ class TorchEngine:
         return drop_duplicates(points, norms < limit, distance)
 
     def polish(
-        self, candidates: Candidates, bone_transforms: Float[Tensor, "B J 4 4"], settings: SearchSettings, evaluations: int
+        self,
+        candidates: Candidates,
+        bone_transforms: Float[Tensor, "B J 4 4"],
+        settings: SearchSettings,
+        evaluations: int,
     ) -> tuple[Float[Tensor, "B M 3"], Float[Tensor, "B M"], Float[Tensor, "B M 9"]]:
         columns = torch.arange(candidates.points.shape[1], device=candidates.counts.device)
         filled = columns < candidates.counts[:, None]
@@ -174,7 +178,11 @@ class TritonEngine:
         return fused_triton.keep(points, norms, limit, distance)
 
     def polish(
-        self, candidates: Candidates, bone_transforms: Float[Tensor, "B J 4 4"], settings: SearchSettings, evaluations: int
+        self,
+        candidates: Candidates,
+        bone_transforms: Float[Tensor, "B J 4 4"],
+        settings: SearchSettings,
+        evaluations: int,
     ) -> tuple[Float[Tensor, "B M 3"], Float[Tensor, "B M"], Float[Tensor, "B M 9"]]:
         from gdna.deform import fused_triton
 

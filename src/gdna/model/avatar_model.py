@@ -13,7 +13,7 @@ from gdna.deform.blend import blend_transforms
 from gdna.deform.grid import TransformGrid, WeightGrid, sample_weights
 from gdna.deform.implicit import attach_gradient
 from gdna.deform.packing import gather, pack, unpack
-from gdna.deform.search import SearchSettings, find_correspondences, make_grid
+from gdna.deform.search import SearchSettings, find_correspondences, full_precision, make_grid
 from gdna.fields.bound_weights import BoundWeights
 from gdna.fields.generator import ShapeGenerator
 from gdna.fields.mlp import MlpSizes
@@ -157,8 +157,11 @@ class AvatarModel(nn.Module):
         tries = found.converged.shape[2]
         packed = pack(found.points_canonical.flatten(1, 2), found.converged.flatten(1), capacity)
         targets = gather(points_posed, packed.index // tries)
-        roots = attach_gradient(packed.values, targets, bone_transforms, weights_at)
-        logits, hidden, points_neutral = self.occupancy_canonical(roots, subject)
+        with full_precision():  # where points lie is always exact
+            roots = attach_gradient(packed.values, targets, bone_transforms, weights_at)
+            points_neutral = self.to_neutral(roots, subject.betas)
+        logits, hidden = self.occupancy_neutral(points_neutral, subject)
+        logits = logits.float()
         everywhere = unpack(logits, packed, logits.new_full(packed.position.shape, OUTSIDE))
         best, start = everywhere.unflatten(1, (-1, tries)).max(-1)
         column = packed.position.unflatten(1, (-1, tries)).gather(-1, start[..., None])[..., 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from gdna.data.batches import CoarseBatch
 from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody, body_on
+from gdna.deform.search import SearchSettings
 from gdna.errors import GdnaError
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import check_tensors, load_extra, load_model
@@ -44,6 +46,8 @@ Preview = Callable[[AvatarModel], np.ndarray]
 """A picture (H, W, 3), uint8, of what the model can do, shown at every validation."""
 
 POINTS_PER_BONE = 5
+ROOTS = 1.5  # correspondences a point that there is room for at first
+MOST_ROOM = 4.0  # times that
 SKIN_POINTS = 1000  # a person and step
 
 
@@ -59,6 +63,36 @@ class CoarseLosses:
     joint_weights: Float[Tensor, ""]
     skin: Float[Tensor, ""]
     found: Float[Tensor, ""]
+    dropped: Float[Tensor, ""]  # correspondences that there was no room for
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many correspondences a point may have on average. On a GPU that is fixed beforehand, so that nothing waits to
+    learn their number; it grows where it did not suffice."""
+
+    points: int | None  # of a person; None: as many correspondences as there are
+    share: float = 1.0
+
+    @staticmethod
+    def first(device: torch.device, points_per_frame: int) -> Room:
+        return Room(points_per_frame + points_per_frame // 8 if device.type == "cuda" else None)
+
+    @property
+    def capacity(self) -> int | None:
+        return None if self.points is None else 128 * math.ceil(ROOTS * self.share * self.points / 128)
+
+    @property
+    def may_grow(self) -> bool:
+        return self.points is not None and self.share < MOST_ROOM
+
+    def larger(self) -> Room:
+        return replace(self, share=1.25 * self.share)
+
+    def search(self, settings: SearchSettings) -> SearchSettings:
+        fused = settings.fused
+        wider = replace(fused, room=self.share * fused.room, more_room=self.share * fused.more_room)
+        return replace(settings, fused=wider)
 
 
 def train_coarse(
@@ -92,19 +126,26 @@ def train_coarse(
         held_out = held_out_sample(data, schedule.generator(0), fabric.device)
         body, host_body = NeutralBody.of(to_device(data.body, fabric.device)), body_on(data.body, "cpu")
 
-        def learn(inputs: CoarseInputs, bootstraps: bool) -> tuple[CoarseLosses, Bool[Tensor, ""]]:
-            losses = coarse_losses(model, inputs, body, settings.model, bootstraps, fabric.autocast)
+        def learn(inputs: CoarseInputs, bootstraps: bool, room: Room) -> tuple[CoarseLosses, Bool[Tensor, ""]]:
+            losses = coarse_losses(model, inputs, body, settings.model, bootstraps, room, fabric.autocast)
             return losses, apply_gradients(optimizer, losses.total, settings.trainer.gradient_clip_val)
 
-        steppers = {b: stepper(partial(learn, bootstraps=b), fabric.device) for b in (True, False)}
+        def steppers(room: Room) -> dict[bool, Callable[[CoarseInputs], tuple[CoarseLosses, Bool[Tensor, ""]]]]:
+            return {b: stepper(partial(learn, bootstraps=b, room=room), fabric.device) for b in (True, False)}
+
+        room = Room.first(fabric.device, settings.datamodule.points_per_frame)
+        learners = steppers(room)
         for step in run.steps():
             generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
             drawn = CoarseInputs.draw(data, indices, host_body, settings.datamodule.points_per_frame, generator)
             set_learning_rate(optimizer, optim.lr * learning_rate_factor(optim, step, schedule.steps))
             bootstraps = schedule.epoch(step) < settings.model.nepochs_pretrain
-            losses, finite = steppers[bootstraps](to_device(drawn, fabric.device))
-            run.check(step, finite, losses)
+            losses, finite = learners[bootstraps](to_device(drawn, fabric.device))
+            known = run.check(step, finite, losses)
+            if known and known["dropped"] and room.may_grow:
+                room = room.larger()
+                learners = steppers(room)
             run.log(step, losses)
             if run.validates(step):
                 run.log_scalars(held_out_iou(model, held_out), step)
@@ -162,6 +203,7 @@ def coarse_losses(
     body: NeutralBody,
     weights: LossSettings,
     bootstraps: bool,
+    room: Room,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> CoarseLosses:
     """Losses of one batch; if it `bootstraps`, also those that show the bones to a model that knows nothing yet.
@@ -173,7 +215,10 @@ def coarse_losses(
     codes = model.codes(batch.people)
     with autocast():
         subject = model.subject(codes, batch.betas)
-        query = model.occupancy_posed(batch.points_posed, batch.bone_transforms, subject, model.search_settings())
+        search = room.search(model.search_settings())
+        query = model.occupancy_posed(
+            batch.points_posed, batch.bone_transforms, subject, search, capacity=room.capacity
+        )
     occupancy = occupancy_loss(query.logits, batch.occupancy, query.found)
     # The original regularises the shape code twice, as the code of the generator and of the skinning field.
     shape_code = 2 * weights.lambda_reg * code_loss(codes.shape)
@@ -190,7 +235,8 @@ def coarse_losses(
         skin = weights.lambda_skin * skin_prior_loss(skin_weights, body.skin_weights[inputs.skin])
     total = occupancy + shape_code + warp + bone_occupancy + joint_weights + skin
     found = query.found.float().mean()
-    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, found)
+    dropped = query.dropped.float()
+    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, found, dropped)
 
 
 def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:

@@ -120,10 +120,11 @@ def train_fine(
         if settings.model.norm_loss_3d:
             surface = neutral_surface(model, data)
         limit = settings.trainer.gradient_clip_val
+        pixels = data.cache.most if data.cache is not None and fabric.device.type == "cuda" else None
 
         def learn(inputs: FineInputs, regularised: bool) -> FineStep:
             critic.requires_grad_(False)
-            fake, losses = field_step(model, critic, inputs.batch, features, inputs.surface, settings.model, fabric)
+            fake, losses = field_step(model, critic, inputs, features, settings.model, fabric, pixels)
             finite = apply_gradients(optimizer, losses.total, limit)
             if optim.ema:
                 follow(averaged, model, optim.ema)
@@ -162,17 +163,18 @@ def train_fine(
 def field_step(
     model: AvatarModel,
     critic: Critic,
-    batch: FineBatch,
+    inputs: FineInputs,
     features: Float16[Tensor, "n C d h w"],
-    surface: SurfaceBatch | None,
     weights: LossSettings,
     fabric: Fabric,
+    pixels: int | None = None,
 ) -> tuple[Float[Tensor, "B 3 H W"] | None, FineLosses]:
     """The normal maps that the model draws for the batch (None if no loss looks at them), and what is wrong with them
-    and with its normals."""
+    and with its normals. No view has more than `pixels` points of its person."""
+    batch, surface = inputs.batch, inputs.surface
     detail = model.z_details(batch.people)
     subject = Subject(batch.betas, model.z_shapes(batch.people), detail, features[batch.people].to(detail.dtype))
-    fake = normal_maps(model, batch, subject, fabric) if weights.looks_at_pictures else None
+    fake = normal_maps(model, batch, subject, fabric, pixels) if weights.looks_at_pictures else None
     adversarial = torch.zeros((), device=detail.device)
     if fake is not None and weights.lambda_gan:
         with fabric.autocast():
@@ -189,9 +191,12 @@ def field_step(
     return fake, FineLosses(adversarial + normals + detail_code, adversarial, normals, detail_code)
 
 
-def normal_maps(model: AvatarModel, batch: FineBatch, subject: Subject, fabric: Fabric) -> Float[Tensor, "B 3 H W"]:
-    """Posed normals at the cached points of each view, white (1) elsewhere, as in the scans' pictures."""
-    packed = pack(batch.cache_points, batch.cache_mask)
+def normal_maps(
+    model: AvatarModel, batch: FineBatch, subject: Subject, fabric: Fabric, capacity: int | None = None
+) -> Float[Tensor, "B 3 H W"]:
+    """Posed normals at the cached points of each view, white (1) elsewhere, as in the scans' pictures. With the largest
+    number of points in a view as `capacity`, the device is not waited for."""
+    packed = pack(batch.cache_points, batch.cache_mask, capacity)
     normals = posed_normals(model, packed.values, batch.bone_transforms_view, subject, fabric)
     pixels = unpack(normals, packed, torch.ones_like(batch.cache_points))
     return pixels.mT.unflatten(2, batch.normal_maps.shape[2:])
