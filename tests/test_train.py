@@ -33,7 +33,7 @@ from gdna.objectives import intersection_over_union
 from gdna.render.camera import Orthographic
 from gdna.render.march import march
 from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, solid_points, trace_scan
-from gdna.train.coarse import train_coarse
+from gdna.train.coarse import CoarseInputs, NeutralBody, Room, coarse_losses, train_coarse
 from gdna.train.critic import Critic
 from gdna.train.fine import follow, normal_maps, refinable, train_fine
 from gdna.train.run_state import RunFolder, finished
@@ -345,6 +345,24 @@ def test_a_step_that_is_not_finite_changes_nothing():
     set_learning_rate(optimizer, 0.0)
     assert apply_gradients(optimizer, weight.sum(), limit=0.0)
     assert torch.equal(weight.detach(), after_one)
+
+
+def test_a_step_with_fixed_room_is_the_same_step(prepared, coarse):
+    """What runs on a GPU without waiting: the losses and gradients of the plain step, unless the room is too small."""
+    data, model = PreparedSet.open(prepared), load_model(coarse)
+    indices = torch.tensor([0, 3])
+    inputs = CoarseInputs.draw(data, indices, data.body, 128, generator_for(0))
+    found = {}
+    for name, room in (("plain", Room(None)), ("fixed", Room(144)), ("small", Room(144, share=0.5))):
+        model.zero_grad()
+        losses = coarse_losses(model, inputs, NeutralBody.of(data.body), LossSettings(), True, room)
+        losses.total.backward()
+        found[name] = losses, model.skinning.mlp.linears[0].weight_v.grad.clone()
+    (plain, gradient), (fixed, its_gradient), (small, _) = found.values()
+    assert plain.dropped == fixed.dropped == 0 < small.dropped
+    assert torch.allclose(plain.total, fixed.total, rtol=1e-5)  # sums in another order
+    assert torch.allclose(gradient, its_gradient, rtol=1e-3, atol=1e-5 * gradient.abs().max())
+    assert Room(144).larger().capacity > Room(144).capacity
 
 
 def test_scans_of_one_person_share_a_code(prepared, tmp_path):
