@@ -1,7 +1,7 @@
 """Which triangles cross a cube, for each of the 256 ways in which its corners can lie inside or outside.
 
-Made, not tabulated. On every face of the cube, each run of neighbouring inside corners is cut off by one segment, so two
-inside corners that face each other across a face are never joined. What a face shows depends on its four corners
+Made, not tabulated. On every face of the cube, each run of neighbouring inside corners is cut off by one segment, so
+two inside corners that face each other across a face are never joined. What a face shows depends on its four corners
 alone, so the two cubes at a face agree, and the surface is closed. The segments of a cube form loops, which are cut
 into triangles without a diagonal that lies in a face: the cube behind it could have the same one, and four
 triangles would meet there.

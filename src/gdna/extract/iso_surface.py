@@ -58,10 +58,10 @@ def _cut_edges(inside: Bool[Tensor, " P"], cells: Int[Tensor, "C 8"]) -> tuple[I
     """The vertex on each cut edge (any number elsewhere), and the corners between which each vertex lies."""
     upper_end = torch.full((3 * len(inside),), -1, dtype=torch.long, device=cells.device)
     numbers = _edge_numbers(cells)
-    for edge, (start, end) in enumerate(EDGES):
+    for k, (start, end) in enumerate(EDGES):
         cut = inside[cells[:, start]] != inside[cells[:, end]]
         # edges that are not cut write into their place what stands there for them everywhere
-        upper_end[numbers[:, edge]] = torch.where(cut, cells[:, end], -1)
+        upper_end[numbers[:, k]] = torch.where(cut, cells[:, end], -1)
     is_cut = upper_end >= 0
     edge = is_cut.nonzero()[:, 0]
     return is_cut.cumsum(0) - 1, torch.stack([edge // 3, upper_end[edge]], 1)

@@ -83,8 +83,8 @@ def find_surface(
     level: float = 0.0,
     start: int = START_CELLS,
 ) -> tuple[IsoSurface, Lattice]:
-    """`extract_surface` before its vertices are polished: values are `query` minus `level`; vertices between the box and
-    the lattice's pad are still to be clamped.
+    """`extract_surface` before its vertices are polished. Values are `query` minus `level`; vertices between the box
+    and the lattice's pad are still to be clamped.
     """
     lattice, halvings = coarsest(low, high, resolution, start)
     samples = Samples(query, lattice, level)
