@@ -3,6 +3,7 @@ was measured to do. Whatever else is done counts as overhead."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ class Work:
 def of_point(*fields: nn.Module) -> float:
     """Operations to ask the fields at one point."""
     mlps = [m for field in fields for m in field.modules() if isinstance(m, ConditionedMlp)]
-    return sum(2 * i * o for mlp in mlps for i, o in mlp.sizes.layers())
+    return float(sum(2 * i * o for mlp in mlps for i, o in mlp.sizes.layers()))
 
 
 def of_generator(model: AvatarModel) -> float:
@@ -48,8 +49,6 @@ def size_of(module: nn.Module) -> int:
 
 
 def _counted(module: nn.Module, given: torch.Tensor) -> float:
-    import copy
-
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         copy.deepcopy(module).to("meta")(given)

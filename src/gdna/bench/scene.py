@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from gdna.bench.settings import Sizes
-from gdna.body.open_body import OpenBody, open_body
+from gdna.body.interface import BodyModel
+from gdna.body.open_body import open_body
 from gdna.data.motion import load_motion
 from gdna.data.prepare import PrepareSettings, prepare_scan, skin_vertices
 from gdna.data.prepared import Fields, PreparedSet
@@ -51,9 +53,10 @@ class Scene:
         return self.people.network
 
     @cached_property
-    def body(self) -> OpenBody:
+    def body(self) -> BodyModel:
         """On the CPU."""
-        return open_body()
+        body: Any = open_body()
+        return body
 
     def trainable(self, steps: int, backend: str) -> AvatarModel:
         """A copy of the model that asks for correspondences as told and learns what the coarse stage learns."""
