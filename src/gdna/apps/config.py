@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from gdna.bench.settings import BenchSettings
 from gdna.errors import GdnaError
 from gdna.generate.settings import GenerateSettings
 from gdna.keys import HELP, key
@@ -190,6 +191,11 @@ class Generate(GenerateSettings):
         default_factory=ModelKeys,
         metadata=_as_in("train", CONTRADICTION),
     )
+
+
+@dataclass(frozen=True)
+class Bench(BenchSettings):
+    """Keys of `gdna bench`."""
 
 
 def _part(settings: Any, kind: Any) -> Any:

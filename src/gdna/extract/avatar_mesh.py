@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gdna.errors import GdnaError
-from gdna.extract.refine import extract_surface
-from gdna.geometry.mesh import fuse_normals, largest_component, vertex_normals
+from gdna.extract.iso_surface import largest_part, polished
+from gdna.extract.refine import find_surface
+from gdna.geometry.mesh import fuse_normals, vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.types import AvatarMesh, Subject
 
@@ -55,11 +56,11 @@ def extract_avatar(
     ask = _Asking(model, subject, precision)
     low, high = body_box(vertices_canonical)
     with torch.no_grad():
-        vertices, faces = extract_surface(ask.logits, low, high, resolution, start=START_CELLS, polish=POLISH)
-        if len(faces) == 0:
+        surface, lattice = find_surface(ask.logits, low, high, resolution, start=START_CELLS)
+        if len(surface.faces) == 0:
             raise GdnaError("extract_avatar: the model has no surface in the body's box; is it trained?")
-        kept, faces = largest_component(vertices, faces)
-        vertices = vertices[kept]
+        surface = largest_part(surface)
+        vertices, faces = lattice.clamped(polished(surface, ask.logits, POLISH)), surface.faces
         attributes = ask.attributes(vertices)
         normals = vertex_normals(vertices, faces)
         if attributes.normals is not None:

@@ -1,0 +1,184 @@
+"""One step of either stage, as training takes it, against the same step in plain arithmetic."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from gdna.bench.floors import TRAINING, Work, of_critic, of_generator, of_point, size_of
+from gdna.bench.row import Row
+from gdna.bench.scene import SEARCH_STEPS, Scene
+from gdna.bench.timing import Task, seconds_of, task
+from gdna.data.batches import CoarseBatch, FineBatch
+from gdna.geometry.mesh import vertex_normals
+from gdna.model.avatar_model import AvatarModel
+from gdna.render.camera import Orthographic
+from gdna.render.rasterize import rasterize
+from gdna.train.coarse import coarse_losses
+from gdna.train.critic import Critic
+from gdna.train.fine import CRITIC_BETAS, FINE_STEPS, critic_step, field_step, refinable
+from gdna.train.loading import to_device
+from gdna.train.run_state import matmul_precision
+from gdna.train.settings import LossSettings
+from gdna.train.surface import SurfaceBatch
+from gdna.types import Subject
+
+GRADIENT_NORM = 0.1
+THINNED = 8  # the estimate's share of the points
+WEIGHTS = LossSettings()
+
+
+def coarse_step(scene: Scene) -> Row:
+    """Losses, gradients and Adam for `people` scans, from their points to the updated weights."""
+    data = scene.prepared(scene.sizes.people, "coarse")
+    body = to_device(data.body, scene.device)
+    people = torch.arange(len(data))
+    batch = data.draw_coarse(people, torch.Generator().manual_seed(0), scene.sizes.points)
+    batch = to_device(batch, scene.device)
+
+    def step(backend: str, precision: str, batch: CoarseBatch) -> Callable[[], object]:
+        model = scene.trainable(SEARCH_STEPS, backend)
+        adam = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+        generator = torch.Generator().manual_seed(0)
+
+        def call() -> None:
+            with matmul_precision(precision):
+                losses = coarse_losses(model, batch, body, WEIGHTS, generator, bootstraps=False)
+                _update(model, adam, losses.total)
+
+        return call
+
+    points = batch.points_posed.shape[1]
+    few = replace(batch, **_thinned(batch, points // THINNED))
+    network = scene.network
+    asked = len(people) * points * of_point(network.warp, network.skinning, network.occupancy)
+    floor = Work(
+        TRAINING * (asked + len(people) * of_generator(network)),
+        12.0 * size_of(network),  # weights, gradients and Adam's two moments, read and written
+        "fields at one root a point and the generator, forward and backward; Adam's traffic",
+    )
+    reference, probe = step("reference", "highest", batch), step("reference", "highest", few)
+    return Row(
+        task(step("auto", "high", batch)),
+        task(reference, lambda: THINNED * seconds_of(probe, scene.device)),
+        floor,
+    )
+
+
+def _thinned(batch: CoarseBatch, count: int) -> dict[str, Tensor]:
+    count = max(count, 1)
+    return {"points_posed": batch.points_posed[:, :count], "occupancy": batch.occupancy[:, :count]}
+
+
+def _update(model: torch.nn.Module, adam: torch.optim.Optimizer, loss: Tensor) -> None:
+    adam.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+    adam.step()
+
+
+def fine_step(scene: Scene) -> Row:
+    """Field and critic with their Adams. One step in `d_reg_every` has the R1 penalty, and counts by that share.
+
+    The reference does what the original does in every step: the generator, and a search for the scans' points.
+    """
+    size, count = scene.sizes.image_size, scene.sizes.fine_people
+    batch, surface = fine_inputs(scene)
+    share = 1 / WEIGHTS.d_reg_every
+
+    def parts(ours: bool) -> tuple[tuple[float, Callable[[], object]], ...]:
+        plain, regularised = (_fine_step(scene, batch, surface, ours, r1) for r1 in (False, True))
+        return (1 - share, plain), (share, regularised)
+
+    network, critic = scene.network, Critic(size)
+    pixels = float(batch.cache_mask.sum()) + count * scene.sizes.surface_points
+    judged = of_critic(critic, size) * count
+    fields = pixels * (of_point(network.occupancy, network.skinning) + TRAINING * of_point(network.normal))
+    # the field's step judges its pictures and leads gradients through, the critic's learns from as many and the scans'
+    floor = Work(
+        fields + judged * (2 + 2 * TRAINING + 2 * TRAINING * share),
+        12.0 * (size_of(critic) + size_of(network.normal)),
+        "fields at pixels and scan points, critic on drawn and scanned pictures, R1 by its share; Adam's traffic",
+    )
+    return Row(Task(parts(True)), Task(parts(False)), floor, note="bf16-mixed" if scene.device.type == "cuda" else "")
+
+
+def fine_inputs(scene: Scene) -> tuple[FineBatch, SurfaceBatch]:
+    """Pictures of the bodies, the neutral points seen at their pixels, and points of their skin."""
+    data = scene.prepared(scene.sizes.fine_people, "fine")
+    people = torch.arange(len(data))
+    generator = torch.Generator().manual_seed(0)
+    batch = to_device(data.draw_fine(people, torch.zeros_like(people), generator, points_per_frame=0), scene.device)
+    neutral = [scene.network.to_neutral(data.vertices_canonical[i : i + 1], data.betas[i : i + 1])[0] for i in people]
+    faces, camera = scene.skin_faces.to(scene.device), Orthographic(image_size=scene.sizes.image_size)
+    points, masks = [], []
+    for i in people:
+        seen = rasterize(data.vertices_posed[i], faces, camera)
+        points.append(torch.zeros(camera.image_size**2, 3, device=scene.device))
+        masks.append(seen.mask.flatten())
+        points[-1][masks[-1]] = seen.interpolate(neutral[i], faces)
+    chosen = torch.randint(len(neutral[0]), (len(people), scene.sizes.surface_points), generator=generator)
+    chosen = chosen.to(scene.device)
+    normals = torch.stack([vertex_normals(data.vertices_posed[i], faces) for i in people])
+    surface = SurfaceBatch(
+        _taken(torch.stack(neutral), chosen), _taken(normals, chosen), torch.ones_like(chosen, dtype=torch.bool)
+    )
+    posed = _taken(data.vertices_posed, chosen)
+    batch = replace(
+        batch, cache_points=torch.stack(points), cache_mask=torch.stack(masks), surface_points=posed,
+        surface_normals=surface.normals_posed,
+    )  # fmt: skip
+    return batch, surface
+
+
+def _taken(values: Float[Tensor, "B V 3"], chosen: Int[Tensor, "B N"]) -> Float[Tensor, "B N 3"]:
+    return values.gather(1, chosen[..., None].expand(-1, -1, 3))
+
+
+def _fine_step(
+    scene: Scene, batch: FineBatch, surface: SurfaceBatch, ours: bool, regularised: bool
+) -> Callable[[], object]:
+    model = refinable(copy.deepcopy(scene.network), scene.network.config, seed=0).to(scene.device)
+    critic = Critic(scene.sizes.image_size).to(scene.device)
+    adam = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    adam_critic = torch.optim.Adam(critic.parameters(), lr=1e-4, betas=CRITIC_BETAS)
+    fabric = _fabric(scene.device, half=ours and scene.device.type == "cuda")
+    features = _features(model, batch)
+
+    def call() -> None:
+        with matmul_precision("high" if ours else "highest"):
+            volumes, points = (features, surface) if ours else (_features(model, batch), _searched(model, batch))
+            critic.requires_grad_(False)
+            fake, losses = field_step(model, critic, batch, volumes, points, WEIGHTS, fabric)
+            _update(model, adam, losses.total)
+            assert fake is not None
+            critic.requires_grad_(True)
+            opinion = critic_step(critic, batch.normal_maps, fake.detach(), WEIGHTS, regularised, fabric)
+            _update(critic, adam_critic, opinion.critic_total)
+
+    return call
+
+
+def _fabric(device: torch.device, half: bool) -> Fabric:
+    devices: list[int] | int = [device.index or 0] if device.type == "cuda" else 1
+    return Fabric(accelerator=device.type, devices=devices, precision="bf16-mixed" if half else "32-true")
+
+
+@torch.no_grad()
+def _features(model: AvatarModel, batch: FineBatch) -> Tensor:
+    return model.generator(model.codes(batch.indices).shape).half()
+
+
+@torch.no_grad()
+def _searched(model: AvatarModel, batch: FineBatch) -> SurfaceBatch:
+    codes = model.codes(batch.indices)
+    subject: Subject = model.subject(codes, batch.betas)
+    search = replace(model.search_settings("reference"), max_steps=FINE_STEPS)
+    found = model.occupancy_posed(batch.surface_points, batch.bone_transforms, subject, search)
+    return SurfaceBatch(found.points_neutral, batch.surface_normals, found.found)
