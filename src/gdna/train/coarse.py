@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +125,11 @@ def train_coarse(
         held_out = held_out_sample(data, schedule.generator(0), fabric.device)
         body, host_body = NeutralBody.of(to_device(data.body, fabric.device)), body_on(data.body, "cpu")
 
-        def learn(inputs: CoarseInputs, bootstraps: bool, room: Room) -> tuple[CoarseLosses, Bool[Tensor, ""]]:
-            losses = coarse_losses(model, inputs, body, settings.model, bootstraps, room, fabric.autocast)
-            return losses, apply_gradients(optimizer, losses.total, settings.trainer.gradient_clip_val)
-
-        def steppers(room: Room) -> dict[bool, Callable[[CoarseInputs], tuple[CoarseLosses, Bool[Tensor, ""]]]]:
-            return {b: stepper(partial(learn, bootstraps=b, room=room), fabric.device) for b in (True, False)}
-
         room = Room.first(fabric.device, settings.datamodule.points_per_frame)
-        learners = steppers(room)
+        learner = CoarseLearner(
+            model, optimizer, body, settings.model, settings.trainer.gradient_clip_val, room, fabric.autocast
+        )
+        learners = learner.recorded()
         for step in run.steps():
             generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
@@ -143,9 +138,9 @@ def train_coarse(
             bootstraps = schedule.epoch(step) < settings.model.nepochs_pretrain
             losses, finite = learners[bootstraps](to_device(drawn, fabric.device))
             known = run.check(step, finite, losses)
-            if known and known["dropped"] and room.may_grow:
-                room = room.larger()
-                learners = steppers(room)
+            if known and known["dropped"] and learner.room.may_grow:
+                learner = replace(learner, room=learner.room.larger())
+                learners = learner.recorded()
             run.log(step, losses)
             if run.validates(step):
                 run.log_scalars(held_out_iou(model, held_out), step)
@@ -186,6 +181,30 @@ class NeutralBody:
     def of(body: PreparedBody) -> NeutralBody:
         ends, bones = bone_ends(body.joints_neutral, tuple(body.parents.tolist()))
         return NeutralBody(body.vertices_neutral, body.skin_weights, ends, bones)
+
+
+@dataclass(frozen=True)
+class CoarseLearner:
+    """A step from what it draws to changed parameters; nothing in it waits for the device."""
+
+    model: AvatarModel
+    optimizer: torch.optim.Optimizer
+    body: NeutralBody
+    weights: LossSettings
+    limit: float  # of the gradient's norm; 0: none
+    room: Room
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    bootstraps: bool = False
+
+    def __call__(self, inputs: CoarseInputs) -> tuple[CoarseLosses, Bool[Tensor, ""]]:
+        """The losses before the step, and whether they and their gradient are finite (if not, nothing changed)."""
+        losses = coarse_losses(self.model, inputs, self.body, self.weights, self.bootstraps, self.room, self.autocast)
+        return losses, apply_gradients(self.optimizer, losses.total, self.limit)
+
+    def recorded(self) -> dict[bool, Callable[[CoarseInputs], tuple[CoarseLosses, Bool[Tensor, ""]]]]:
+        """The step as it runs best on the model's device, with the losses on bones and without."""
+        device = self.body.vertices.device
+        return {b: stepper(replace(self, bootstraps=b), device) for b in (True, False)}
 
 
 def begin_with(model: AvatarModel, start: Path | str, people: tuple[str, ...]) -> None:

@@ -4,9 +4,9 @@ normals of scans. Everything of the coarse stage is frozen."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -82,6 +82,50 @@ class FineStep:
         return (self.field,) if self.critic is None else (self.field, self.critic)
 
 
+@dataclass(frozen=True)
+class Players:
+    """Who learns."""
+
+    model: AvatarModel
+    critic: Critic
+    optimizer: torch.optim.Optimizer
+    critic_optimizer: torch.optim.Optimizer
+    averaged: AvatarModel | None = None  # follows the model with momentum `optim.ema`
+
+
+@dataclass(frozen=True)
+class FineLearner:
+    """A step from what it draws to changed parameters of field and critic; nothing in it waits for the device if
+    `pixels`, the most points of a person in a view, are given."""
+
+    players: Players
+    features: Float16[Tensor, "n C D H W"]
+    weights: LossSettings
+    limit: float  # of the gradients' norms; 0: none
+    pixels: int | None
+    fabric: Fabric
+    regularised: bool = False
+
+    def __call__(self, inputs: FineInputs) -> FineStep:
+        who, weights = self.players, self.weights
+        who.critic.requires_grad_(False)
+        fake, losses = field_step(who.model, who.critic, inputs, self.features, weights, self.fabric, self.pixels)
+        finite = apply_gradients(who.optimizer, losses.total, self.limit)
+        if who.averaged is not None:
+            follow(who.averaged, who.model, weights.optim.ema)
+        if fake is None or not weights.lambda_gan:
+            return FineStep(losses, None, finite, fake)
+        who.critic.requires_grad_(True)
+        real = inputs.batch.normal_maps
+        opinion = critic_step(who.critic, real, fake.detach(), weights, self.regularised, self.fabric)
+        finite &= apply_gradients(who.critic_optimizer, opinion.critic_total, self.limit)
+        return FineStep(losses, opinion, finite, fake.detach())
+
+    def recorded(self) -> dict[bool, Callable[[FineInputs], FineStep]]:
+        """The step as it runs best on the device, with the R1 penalty and without."""
+        return {r: stepper(replace(self, regularised=r), self.features.device) for r in (True, False)}
+
+
 def train_fine(
     data_dir: Path | str,
     cache_dir: Path | str | None,
@@ -119,24 +163,10 @@ def train_fine(
         surface = None
         if settings.model.norm_loss_3d:
             surface = neutral_surface(model, data)
-        limit = settings.trainer.gradient_clip_val
         pixels = data.cache.most if data.cache is not None and fabric.device.type == "cuda" else None
-
-        def learn(inputs: FineInputs, regularised: bool) -> FineStep:
-            critic.requires_grad_(False)
-            fake, losses = field_step(model, critic, inputs, features, settings.model, fabric, pixels)
-            finite = apply_gradients(optimizer, losses.total, limit)
-            if optim.ema:
-                follow(averaged, model, optim.ema)
-            if fake is None or not settings.model.lambda_gan:
-                return FineStep(losses, None, finite, fake)
-            critic.requires_grad_(True)
-            real = inputs.batch.normal_maps
-            opinion = critic_step(critic, real, fake.detach(), settings.model, regularised, fabric)
-            finite &= apply_gradients(critic_optimizer, opinion.critic_total, limit)
-            return FineStep(losses, opinion, finite, fake.detach())
-
-        steppers = {r: stepper(partial(learn, regularised=r), fabric.device) for r in (True, False)}
+        players = Players(model, critic, optimizer, critic_optimizer, averaged if optim.ema else None)
+        learner = FineLearner(players, features, settings.model, settings.trainer.gradient_clip_val, pixels, fabric)
+        learners = learner.recorded()
         for step in run.steps():
             generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
@@ -149,7 +179,7 @@ def train_fine(
             set_learning_rate(optimizer, optim.lr * factor)
             set_learning_rate(critic_optimizer, optim.lr_dis * factor)
             regularised = settings.model.lambda_grad > 0 and step % settings.model.d_reg_every == 0
-            done = steppers[regularised](inputs)
+            done = learners[regularised](inputs)
             run.check(step, done.finite, *done.losses)
             run.log(step, *done.losses)
             if run.validates(step):
