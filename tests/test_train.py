@@ -36,6 +36,7 @@ from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, so
 from gdna.train.coarse import CoarseInputs, NeutralBody, Room, coarse_losses, train_coarse
 from gdna.train.critic import Critic
 from gdna.train.fine import follow, normal_maps, refinable, train_fine
+from gdna.train.mesh_cache import rasterize_scan
 from gdna.train.run_state import RunFolder, finished
 from gdna.train.schedule import Schedule, generator_for, learning_rate_factor
 from gdna.train.settings import (
@@ -446,6 +447,19 @@ def test_cached_views_are_renders_of_the_turned_person(prepared, coarse):
     assert hit.sum() > 30
     assert (hit != mask[view].flatten()).sum() <= 0.02 * hit.sum()
     assert ((expected - cached)[both].norm(dim=1) < 1e-3).float().mean() > 0.99
+    assert (points[~mask] == 0).all()
+
+
+def test_the_mesh_gives_what_marching_gives(prepared, coarse):
+    """Where both see the person, within 3 mm: a tenth of the mesh's cell, and the bend of a cell."""
+    model = load_model(coarse).requires_grad_(False)
+    data = PreparedSet.open(prepared, None, "cpu", "body")
+    marched, hit = trace_scan(model, data, 1, CACHE, SEARCH)
+    points, mask = rasterize_scan(model, data, 1, CACHE.image_size, 128)
+    assert hit.sum() > 90
+    assert (hit != mask).sum() <= 0.1 * hit.sum()  # half of the person's pixels lie on its outline
+    both = hit & mask
+    assert ((points - marched)[both].norm(dim=1) < 3e-3).float().mean() > 0.95
     assert (points[~mask] == 0).all()
 
 
