@@ -87,9 +87,7 @@ def _search_one(grid, target, start, low, scale, steps, tolerance, divergence, b
         if best <= tolerance * tolerance or not square < divergence * divergence:
             break
         for r in range(3):
-            move[r] = -(
-                best_inverse[r, 0] * value[0] + best_inverse[r, 1] * value[1] + best_inverse[r, 2] * value[2]
-            )
+            move[r] = -(best_inverse[r, 0] * value[0] + best_inverse[r, 1] * value[1] + best_inverse[r, 2] * value[2])
         for r in range(3):
             point[r] += move[r]
             change[r] = -value[r]

@@ -138,10 +138,11 @@ def trace_scan(
 
 
 def _query(model: AvatarModel, data: PreparedSet, index: int, search: SearchSettings) -> Query:
-    """The model as a function of posed points (N, 3) of one scan; its skinning weights are put on a grid once."""
+    """The model as a function of posed points (N, 3) of one scan; its blended transforms are put on a grid once."""
     person = torch.tensor([index], device=data.betas.device)
     subject = model.subject(model.codes(person), data.betas[person])
-    transforms, grid = data.bone_transforms[person], model.weight_grid(subject, search)
+    transforms = data.bone_transforms[person]
+    grid = model.transform_grid(subject, transforms, search)
     return lambda points: model.occupancy_posed(points[None], transforms, subject, search, grid)
 
 
