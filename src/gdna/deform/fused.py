@@ -7,7 +7,6 @@ bones start. On a GPU nothing waits for the device: candidates go into columns w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,7 +24,7 @@ from gdna.fields.bound_weights import BoundWeights
 from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.types import Correspondences
 
-LEAST_ROOM = 1024  # columns, so that a handful of points cannot overflow
+LEAST_ROOM = 64  # columns, so that a handful of points cannot overflow
 
 
 @dataclass(frozen=True)
@@ -45,22 +44,6 @@ class Candidates:
     targets: Float[Tensor, "B M 3"]
     inverse_jacobians: Float[Tensor, "B M 9"]
     counts: Int[Tensor, " B"]
-
-
-class Engine(Protocol):
-    """The steps of the search on one kind of device."""
-
-    def fill(self, bone_transforms: Tensor, settings: GridSettings) -> TransformGrid: ...
-
-    def search(self, grid: TransformGrid, points: Tensor, starts: Tensor, settings: SearchSettings) -> GridRoots: ...
-
-    def keep(self, points: Tensor, norms: Tensor, limit: float, distance: float) -> Tensor: ...
-
-    def polish(
-        self, candidates: Candidates, bone_transforms: Tensor, settings: SearchSettings, evaluations: int
-    ) -> tuple[Tensor, Tensor, Tensor]: ...
-
-    def room(self, share: float, points: int) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +71,7 @@ class TorchEngine:
             read = grid.read(at)
             return matvec(read[..., :3], at) + read[..., 3] - gather(targets, index)
 
-        steps = BroydenSettings(settings.grid.steps, settings.tolerance, settings.divergence, repack=0)
+        steps = BroydenSettings(settings.fused.steps, settings.tolerance, settings.divergence, repack=0)
         found = broyden(residual, start, inverse_3x3(grid.read(start)[..., :3]), steps)
         size = (points.shape[1], starts.shape[1])
         return GridRoots(
@@ -142,7 +125,7 @@ class NumbaEngine(TorchEngine):
         kernels.search(
             grid.values.numpy(), points.numpy(), starts.numpy(),
             np.array(grid.low), np.array(grid.nodes_per_metre()),
-            settings.grid.steps, settings.tolerance, settings.divergence,
+            settings.fused.steps, settings.tolerance, settings.divergence,
             found.points.numpy(), found.norms.numpy(), found.inverse_jacobians.view(*size, 3, 3).numpy(),
         )  # fmt: skip
         return found
@@ -195,6 +178,10 @@ class TritonEngine:
         return int(share * points) + LEAST_ROOM
 
 
+Engine = TorchEngine | TritonEngine
+"""The steps of the search on one kind of device."""
+
+
 def engine_for(points_posed: Float[Tensor, "B N 3"], weights_at: WeightsAt) -> Engine:
     """Raises `GdnaError` where the fused search cannot run, and says why."""
     reason = why_not_here(points_posed, weights_at)
@@ -229,31 +216,64 @@ def search_fused(
     settings: SearchSettings,
     grid: TransformGrid,
 ) -> Correspondences:
-    """Roots from every start; what finds no column (none does, unless points have many roots) is in `dropped`."""
-    fused, count = settings.fused, points_posed.shape[1]
+    """Roots from every start; candidates that find no column (none, unless points have many) count in `dropped`."""
+    fused = settings.fused
     bones = tuple(range(bone_transforms.shape[1])) if fused.every_bone else settings.init_bones
-    on_grid = engine.search(grid, points_posed, inverse_rows(bone_transforms, bones), settings)
-    tries = len(bones)
-    candidate = engine.keep(on_grid.points, on_grid.norms, fused.candidate, fused.merge).flatten(1)
+    rows = inverse_rows(bone_transforms, bones)
+    on_grid = engine.search(grid, points_posed, rows, settings)
+    candidate = engine.keep(on_grid.points, on_grid.norms, fused.candidate, fused.merge)
+    points, norms, dropped = _polished(points_posed, bone_transforms, engine, settings, on_grid, candidate)
+    points, norms = _rescued(points_posed, bone_transforms, engine, settings, rows, points, norms)
+    converged = engine.keep(points, norms, settings.tolerance, settings.duplicate)
+    return Correspondences(points, converged, dropped)
 
-    first = pack(on_grid.points.flatten(1, 2), candidate, engine.room(fused.room, count))
+
+def _polished(
+    points_posed: Float[Tensor, "B N 3"],
+    bone_transforms: Float[Tensor, "B J 4 4"],
+    engine: Engine,
+    settings: SearchSettings,
+    on_grid: GridRoots,
+    candidate: Bool[Tensor, "B N I"],
+) -> tuple[Float[Tensor, "B N I 3"], Float[Tensor, "B N I"], Int[Tensor, ""]]:
+    """Candidates on the networks, those that take longer once more; and how many found no column."""
+    fused, (count, tries) = settings.fused, candidate.shape[1:]
+    first = pack(on_grid.points.flatten(1, 2), candidate.flatten(1), engine.room(fused.room, count))
     targets = gather(points_posed, first.index // tries)
     inverses = gather(on_grid.inverse_jacobians.flatten(1, 2), first.index)
-    counts = first.mask.sum(1)
-    points, norms, inverses = engine.polish(
-        Candidates(first.values, targets, inverses, counts), bone_transforms, settings, fused.evaluations
-    )
+    some = Candidates(first.values, targets, inverses, first.mask.sum(1))
+    points, norms, inverses = engine.polish(some, bone_transforms, settings, fused.evaluations)
 
     more = pack(points, first.mask & ~(norms < settings.tolerance), engine.room(fused.more_room, count))
     rest = Candidates(more.values, gather(targets, more.index), gather(inverses, more.index), more.mask.sum(1))
     again, again_norms, _ = engine.polish(rest, bone_transforms, settings, fused.more_evaluations)
     points, norms = unpack(again, more, points), unpack(again_norms, more, norms)
 
-    size = (count, tries)
-    points = unpack(points, first, on_grid.points.flatten(1, 2)).unflatten(1, size)
-    norms = unpack(norms, first, torch.full_like(on_grid.norms.flatten(1), torch.inf)).unflatten(1, size)
-    converged = engine.keep(points, norms, settings.tolerance, settings.duplicate)
-    return Correspondences(points, converged, first.overflow + more.overflow)
+    nowhere = torch.full_like(on_grid.norms.flatten(1), torch.inf)
+    points = unpack(points, first, on_grid.points.flatten(1, 2)).unflatten(1, (count, tries))
+    return points, unpack(norms, first, nowhere).unflatten(1, (count, tries)), first.overflow
+
+
+def _rescued(
+    points_posed: Float[Tensor, "B N 3"],
+    bone_transforms: Float[Tensor, "B J 4 4"],
+    engine: Engine,
+    settings: SearchSettings,
+    rows: Float[Tensor, "B I 12"],
+    points: Float[Tensor, "B N I 3"],
+    norms: Float[Tensor, "B N I"],
+) -> tuple[Float[Tensor, "B N I 3"], Float[Tensor, "B N I"]]:
+    """The few points still without a root, from every start on the networks, for as many as there is room."""
+    fused, (count, tries) = settings.fused, norms.shape[1:]
+    lost = pack(points_posed, ~(norms < settings.tolerance).any(-1), engine.room(fused.rescue_room, count))
+    matrix = rows.unflatten(-1, (3, 4))[:, None]
+    starts = matvec(matrix[..., :3], lost.values[:, :, None]) + matrix[..., 3]
+    inverses = matrix[..., :3].flatten(3).expand(*starts.shape[:3], 9)
+    targets = lost.values[:, :, None].expand_as(starts)
+    some = Candidates(starts.flatten(1, 2), targets.flatten(1, 2), inverses.flatten(1, 2), lost.mask.sum(1) * tries)
+    found, found_norms, _ = engine.polish(some, bone_transforms, settings, fused.rescue_evaluations)
+    size = (lost.mask.shape[1], tries)
+    return unpack(found.unflatten(1, size), lost, points), unpack(found_norms.unflatten(1, size), lost, norms)
 
 
 def inverse_rows(bone_transforms: Float[Tensor, "B J 4 4"], bones: tuple[int, ...]) -> Float[Tensor, "B I 12"]:

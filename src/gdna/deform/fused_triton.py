@@ -19,13 +19,14 @@ from gdna.fields.mlp import SHARPNESS
 
 @dataclass(frozen=True)
 class Tile:
-    """How a kernel's work is cut: `block` rows for `warps` warps."""
+    """How a kernel's work is cut: `block` rows for `warps` warps, loads running `stages` ahead."""
 
     block: int
     warps: int
+    stages: int = 2
 
 
-FILL_TILE = Tile(128, 8)
+FILL_TILE = Tile(64, 4)
 SEARCH_TILE = Tile(64, 4)
 KEEP_TILE = Tile(256, 4)
 POLISH_TILE = Tile(64, 4)
@@ -46,7 +47,7 @@ def fill(
     with _on(values):
         kernels.fill_kernel[(_blocks(nodes, tile), batch)](
             values, *_arguments(networks, bone_transforms), nodes, SHARPNESS, *settings.low, *steps,
-            H=height, W=width, **_sizes(networks), SPLIT=split, BLOCK=tile.block, num_warps=tile.warps,
+            H=height, W=width, **_sizes(networks), SPLIT=split, **_launch(tile),
         )  # fmt: skip
     return TransformGrid(values, settings.low, settings.high)
 
@@ -69,8 +70,8 @@ def search(
     with _on(points):
         kernels.search_kernel[(_blocks(count * tries, tile), batch)](
             grid.values, points_posed.contiguous(), starts, points, norms, inverses, count * tries,
-            depth * height * width, settings.tolerance, settings.divergence, *grid.low, *scale,
-            I=tries, D=depth, H=height, W=width, STEPS=settings.grid.steps, BLOCK=tile.block, num_warps=tile.warps,
+            depth * height * width, settings.fused.steps, settings.tolerance, settings.divergence, *grid.low, *scale,
+            TRIES=tries, D=depth, H=height, W=width, **_launch(tile),
         )  # fmt: skip
     return points, norms, inverses
 
@@ -83,7 +84,7 @@ def keep(
     with _on(kept):
         kernels.keep_kernel[(_blocks(norms.numel(), KEEP_TILE),)](
             points.contiguous(), norms.contiguous(), kept, norms.numel(), limit, distance,
-            I=norms.shape[2], BLOCK=KEEP_TILE.block, num_warps=KEEP_TILE.warps,
+            TRIES=norms.shape[2], **_launch(KEEP_TILE),
         )  # fmt: skip
     return kept.bool()
 
@@ -108,23 +109,26 @@ def polish(
     with _on(points):
         kernels.polish_kernel[(_blocks(columns, tile), batch)](
             points.contiguous(), targets.contiguous(), inverses, counts, found, norms,
-            *_arguments(networks, bone_transforms), columns, SHARPNESS, settings.tolerance, settings.divergence,
-            **_sizes(networks), EVALUATIONS=evaluations, SPLIT=split, BLOCK=tile.block, num_warps=tile.warps,
+            *_arguments(networks, bone_transforms), columns, evaluations, SHARPNESS,
+            settings.tolerance, settings.divergence,
+            **_sizes(networks), SPLIT=split, **_launch(tile),
         )  # fmt: skip
     return found, norms, inverses
 
 
 def _arguments(networks: FusedNetworks, bone_transforms: Float[Tensor, "B J 4 4"]) -> tuple[Tensor, ...]:
     n = networks
-    bones = fused_bones(bone_transforms, n.bones).contiguous()
-    return (
-        n.first.contiguous(), n.offset, n.hidden.high, n.hidden.low, n.biases, n.last.high, n.last.low, n.last_bias, bones,
-    )  # fmt: skip
+    bones = fused_bones(bone_transforms, n.bones)
+    return n.first, n.offset, n.hidden.high, n.hidden.low, n.biases, n.last.high, n.last.low, n.last_bias, bones
 
 
 def _sizes(networks: FusedNetworks) -> dict[str, int]:
     n = networks
     return {"WIDTH": n.width, "WARP": n.warp_layers, "SKIN": n.skinning_layers, "BONES": n.bones}
+
+
+def _launch(tile: Tile) -> dict[str, int]:
+    return {"BLOCK": tile.block, "num_warps": tile.warps, "num_stages": tile.stages}
 
 
 def _blocks(count: int, tile: Tile) -> int:

@@ -15,7 +15,6 @@ from torch.nn.functional import pad
 from gdna.deform.blend import WeightsAt, in_chunks
 from gdna.deform.settings import GridSettings
 
-
 Corner = tuple[float, float, float]
 """x, y, z in metres; plain numbers, since a tensor made of them would wait for the device."""
 

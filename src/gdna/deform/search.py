@@ -56,7 +56,7 @@ def make_grid(
     weights_at: WeightsAt,
     settings: SearchSettings,
 ) -> TransformGrid:
-    """For asking `find_correspondences` many times of the same people in the same poses; `like` gives type and device."""
+    """For asking `find_correspondences` often of the same people in the same poses; `like` gives type and device."""
     bone_transforms = bone_transforms.detach()
     with full_precision():
         if _backend(settings, like, weights_at, True) == "fused":

@@ -29,11 +29,14 @@ class FusedSettings:
     """The search of the fused backend around that on the grid."""
 
     every_bone: bool = True  # starts from all bones instead of `init_bones`
+    steps: int = 15  # on the grid
     candidate: float = 0.01  # residual on the grid, metres, that is worth polishing
     merge: float = 1e-3  # candidates closer than this are one, metres
     evaluations: int = 4  # of the networks per candidate
     more_evaluations: int = 7  # of those that did not converge
     more_room: float = 0.5  # such candidates per point that are held; on a GPU
+    rescue_evaluations: int = 15  # from every start, of points that have no root by then
+    rescue_room: float = 0.02  # such points that are held, as a share; on a GPU
     room: float = 3.0  # candidates per point that are held; on a GPU
 
 

@@ -1,7 +1,8 @@
 """The correspondence search as Triton kernels: fill a grid of blended transforms, search on it, polish on the networks.
 
-Imported on first use only. Everything is float32 outside the matrix products, which take float16 operands and add in
-float32; where SPLIT, each operand is the sum of two float16 numbers, which gives float32's precision.
+Imported on first use only. Sizes that change from call to call are not specialised on: compiling takes seconds.
+Everything is float32 outside the matrix products, which take float16 operands and add in float32; where SPLIT, each
+operand is the sum of two float16 numbers, which gives float32's precision.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def _blended(
     return _product(weights, matrix + at, matrix + BONES * 16 + at, True)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["nodes"])
 def fill_kernel(
     values, first, offset, high, low, biases, last_high, last_low, last_bias, bones, nodes, sharpness,
     low_x, low_y, low_z, step_x, step_y, step_z,
@@ -153,11 +154,11 @@ def _updated(j00, j01, j02, j10, j11, j12, j20, j21, j22, ux, uy, uz, qx, qy, qz
     )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "nodes", "steps"])
 def search_kernel(
-    grid, posed, starts, points, norms, inverses, count, nodes, tolerance, divergence,
+    grid, posed, starts, points, norms, inverses, count, nodes, steps, tolerance, divergence,
     low_x, low_y, low_z, scale_x, scale_y, scale_z,
-    I: tl.constexpr, D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
+    TRIES: tl.constexpr, D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The whole search of every (point, start): the best iterate, its residual's norm, the last inverse Jacobian.
 
@@ -168,13 +169,13 @@ def search_kernel(
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = lane < count
     grid += b * nodes * 16
-    target = posed + b * (count // I) * 3 + (lane // I) * 3
+    target = posed + b * (count // TRIES) * 3 + (lane // TRIES) * 3
     px, py, pz = (
         tl.load(target, mask=ok, other=0.0),
         tl.load(target + 1, mask=ok, other=0.0),
         tl.load(target + 2, mask=ok, other=0.0),
     )
-    s = starts + (b * I + lane % I) * 12
+    s = starts + (b * TRIES + lane % TRIES) * 12
     x = tl.load(s) * px + tl.load(s + 1) * py + tl.load(s + 2) * pz + tl.load(s + 3)
     y = tl.load(s + 4) * px + tl.load(s + 5) * py + tl.load(s + 6) * pz + tl.load(s + 7)
     z = tl.load(s + 8) * px + tl.load(s + 9) * py + tl.load(s + 10) * pz + tl.load(s + 11)
@@ -197,7 +198,7 @@ def search_kernel(
     best = gx * gx + gy * gy + gz * gz
     going = ok & (best > tolerance * tolerance)
     step = 0
-    while (step < STEPS) & (tl.max(going.to(tl.int32), 0) > 0):
+    while (step < steps) & (tl.max(going.to(tl.int32), 0) > 0):
         ux = tl.where(going, -(j00 * gx + j01 * gy + j02 * gz), 0.0)
         uy = tl.where(going, -(j10 * gx + j11 * gy + j12 * gz), 0.0)
         uz = tl.where(going, -(j20 * gx + j21 * gy + j22 * gz), 0.0)
@@ -232,8 +233,8 @@ def search_kernel(
     tl.store(out + 8, j22, mask=ok)
 
 
-@triton.jit
-def keep_kernel(points, norms, kept, total, limit, distance, I: tl.constexpr, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=["total"])
+def keep_kernel(points, norms, kept, total, limit, distance, TRIES: tl.constexpr, BLOCK: tl.constexpr):
     """kept (total,): residual below `limit` and no earlier such start of the same point within `distance`."""
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = lane < total
@@ -241,8 +242,8 @@ def keep_kernel(points, norms, kept, total, limit, distance, I: tl.constexpr, BL
     y = tl.load(points + lane * 3 + 1, mask=ok, other=0.0)
     z = tl.load(points + lane * 3 + 2, mask=ok, other=0.0)
     keep = ok & (tl.load(norms + lane, mask=ok, other=1e9) < limit)
-    start = lane % I
-    for other in range(I):
+    start = lane % TRIES
+    for other in range(TRIES):
         row = lane - start + other
         asked = keep & (other < start)
         small = tl.load(norms + row, mask=asked, other=1e9) < limit
@@ -254,12 +255,13 @@ def keep_kernel(points, norms, kept, total, limit, distance, I: tl.constexpr, BL
     tl.store(kept + lane, keep.to(tl.int8), mask=ok)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["columns", "evaluations"])
 def polish_kernel(
     points, targets, inverses, counts, out_points, out_norms,
-    first, offset, high, low, biases, last_high, last_low, last_bias, bones, columns, sharpness, tolerance, divergence,
+    first, offset, high, low, biases, last_high, last_low, last_bias, bones, columns, evaluations,
+    sharpness, tolerance, divergence,
     WIDTH: tl.constexpr, WARP: tl.constexpr, SKIN: tl.constexpr, BONES: tl.constexpr,
-    EVALUATIONS: tl.constexpr, SPLIT: tl.constexpr, BLOCK: tl.constexpr,
+    SPLIT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Broyden's method on the networks from points (B, columns, 3), of which counts[b] are filled.
 
@@ -293,7 +295,7 @@ def polish_kernel(
     gx, gy, gz = ux, ux, ux
     going = filled
     step = 0
-    while (step < EVALUATIONS) & (tl.max(going.to(tl.int32), 0) > 0):
+    while (step < evaluations) & (tl.max(going.to(tl.int32), 0) > 0):
         matrix = _blended(
             x, y, z, first, offset, high, low, biases, last_high, last_low, last_bias, bones, b, sharpness,
             WIDTH, WARP, SKIN, BONES, SPLIT,

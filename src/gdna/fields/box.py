@@ -12,8 +12,8 @@ BOX_HIGH = (1.0, 0.72, 0.25)
 
 def to_box(points_neutral: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
     """Neutral points (metres) with the box mapped onto [-1, 1]^3."""
-    low, high = points_neutral.new_tensor(BOX_LOW), points_neutral.new_tensor(BOX_HIGH)
-    return (points_neutral - 0.5 * (low + high)) * (2 / (high - low))
+    sides = zip(points_neutral.unbind(-1), BOX_LOW, BOX_HIGH, strict=True)  # a tensor of sides would wait for a GPU
+    return torch.stack([(x - 0.5 * (low + high)) * (2 / (high - low)) for x, low, high in sides], -1)
 
 
 def read_volume(volume: Float[Tensor, "B C D H W"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N C"]:

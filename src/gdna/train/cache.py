@@ -147,9 +147,10 @@ def trace_scan(
 
 
 def _query(model: AvatarModel, data: PreparedSet, index: int, search: SearchSettings) -> Query:
-    """The model as a function of posed points (N, 3) of one scan; its skinning weights are put on a grid once."""
+    """The model as a function of posed points (N, 3) of one scan; its blended transforms are put on a grid once."""
     subject = model.subject(model.codes(data.person[index, None]), data.betas[index, None])
-    transforms, grid = data.bone_transforms[index, None], model.weight_grid(subject, search)
+    transforms = data.bone_transforms[index, None]
+    grid = model.transform_grid(subject, transforms, search)
     return lambda points: model.occupancy_posed(points[None], transforms, subject, search, grid)
 
 
