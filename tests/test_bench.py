@@ -17,7 +17,7 @@ KEYS = ("name", "seconds", "reference_seconds", "ratio", "peak_bytes", "floor_se
 
 
 def test_every_row_runs(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(timing, "MOST_RUNS", 1)
+    monkeypatch.setattr(timing, "MOST_RUNS", 0)
     out = tmp_path / "bench.json"
     verb.run(Bench(out=str(out), device="cpu", seconds=1e6, scale=Scale.tiny))
     report = json.loads(out.read_text())

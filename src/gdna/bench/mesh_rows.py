@@ -108,8 +108,8 @@ def animate(scene: Scene) -> Row:
 
     count = len(avatar.vertices)
     floor = Work(
-        2 * 12 * count * avatar.skin_weights.shape[1],
-        count * 4 * (avatar.skin_weights.shape[1] + 12) + len(avatar.faces) * 24 + 12 * (2 * camera.image_size) ** 2,
+        24.0 * count * avatar.skin_weights.shape[1],
+        4.0 * count * (avatar.skin_weights.shape[1] + 12) + 24 * len(avatar.faces) + 12 * (2 * camera.image_size) ** 2,
         "weights, vertices, normals and faces read, the drawn frame written",
     )
     share = 1 / len(animation)

@@ -22,6 +22,7 @@ from gdna.fields.occupancy import OccupancyField
 from gdna.fields.skinning import SkinningField
 from gdna.fields.warp import ShapeWarp
 from gdna.geometry.linalg import inverse_3x3, matvec
+from gdna.model.bound import BoundFields
 from gdna.model.config import ModelConfig
 from gdna.types import Codes, Subject
 
@@ -79,6 +80,15 @@ class AvatarModel(nn.Module):
     def subject(self, codes: Codes, betas: Float[Tensor, "B S"]) -> Subject:
         """Run the generator once for people of these codes in these bodies."""
         return Subject(betas, codes.shape, codes.detail, self.generator(codes.shape))
+
+    def bind(self, subject: Subject) -> BoundFields:
+        """The fields of these people, to be asked many times."""
+        return BoundFields(
+            self.warp.bind(subject.betas),
+            self.occupancy.bind(subject.features),
+            self.skinning.bind(subject.shape),
+            self.normal.bind(subject.detail) if self.config.stage == "fine" else None,
+        )
 
     def to_neutral(
         self, points_canonical: Float[Tensor, "B N 3"], betas: Float[Tensor, "B S"]
