@@ -17,6 +17,7 @@ from gdna.bench.scene import SEARCH_STEPS, Scene
 from gdna.bench.timing import Task, seconds_of, task
 from gdna.data.batches import CoarseBatch, FineBatch
 from gdna.data.sample_file import body_on
+from gdna.geometry.linalg import matmul_precision
 from gdna.geometry.mesh import vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.render.camera import Orthographic
@@ -25,7 +26,6 @@ from gdna.train.coarse import CoarseInputs, CoarseLearner, NeutralBody, Room
 from gdna.train.critic import Critic
 from gdna.train.fine import CRITIC_BETAS, FINE_STEPS, FineInputs, FineLearner, Players, refinable
 from gdna.train.loading import to_device
-from gdna.train.run_state import exact_matmul
 from gdna.train.settings import LossSettings
 from gdna.train.stepping import adam
 from gdna.train.surface import SurfaceBatch
@@ -50,12 +50,12 @@ def coarse_step(scene: Scene) -> Row:
         autocast = _fabric(scene.device, half).autocast
         return CoarseLearner(model, optimizer, body, WEIGHTS, GRADIENT_NORM, room, autocast)
 
-    def exactly(step: Callable[[CoarseInputs], object], inputs: CoarseInputs) -> Callable[[], object]:
-        def call() -> None:
-            with exact_matmul():
+    def call(step: Callable[[CoarseInputs], object], inputs: CoarseInputs, precision: str) -> Callable[[], object]:
+        def once() -> None:
+            with matmul_precision(precision):
                 step(inputs)
 
-        return call
+        return once
 
     points = inputs.batch.points_posed.shape[1]
     few = replace(inputs, batch=replace(inputs.batch, **_thinned(inputs.batch, points // THINNED)))
@@ -70,8 +70,8 @@ def coarse_step(scene: Scene) -> Row:
         "fields at one root a point and the generator, forward and backward; Adam's traffic",
     )
     return Row(
-        task(exactly(ours, inputs)),
-        task(exactly(plain, inputs), lambda: THINNED * seconds_of(exactly(plain, few), scene.device)),
+        task(call(ours, inputs, "high")),
+        task(call(plain, inputs, "highest"), lambda: THINNED * seconds_of(call(plain, few, "highest"), scene.device)),
         floor,
         note="bf16-mixed" if on_gpu else "",
     )
@@ -154,11 +154,11 @@ def _fine_step(
     recorded = learner.recorded()[regularised]
 
     def our_step() -> None:
-        with exact_matmul():
+        with matmul_precision("high"):
             recorded(FineInputs(batch, surface))
 
     def plain_step() -> None:
-        with exact_matmul():
+        with matmul_precision("highest"):
             step = replace(learner, features=_features(model, batch), regularised=regularised)
             step(FineInputs(batch, _searched(model, batch)))
 

@@ -88,18 +88,6 @@ def _precision(trainer: TrainerSettings) -> Any:
     return (Precision.bf16 if on_gpu else Precision.full).value
 
 
-@contextmanager
-def exact_matmul() -> Iterator[None]:
-    """32-bit matrix products are exact within: in TF32 a coordinate would be half a millimetre off. What may be rough
-    runs in bfloat16 (`trainer.precision`)."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 @dataclass(frozen=True)
 class Setting:
     """Where a run takes place: its folder, its devices, its settings, and when it began."""
