@@ -29,6 +29,7 @@ from gdna.train.logs import Logger, open_logger
 from gdna.train.schedule import Schedule
 from gdna.train.settings import Precision, TrainerSettings, TrainSettings
 
+AGREE_EVERY = 16  # steps
 SAVING_SHARE = 0.05  # an epoch's end is no reason to save where saving would take more of the time
 
 
@@ -143,7 +144,7 @@ class Run:
                 for step in range(self.first_step, self.schedule.steps):
                     yield step
                     self.bar.update()
-                    last = step + 1 == self.schedule.steps or self._out_of_time()
+                    last = step + 1 == self.schedule.steps or self._out_of_time(step)
                     if last or self._save_is_due(step):
                         self.save(step + 1)
                     if last:
@@ -231,10 +232,13 @@ class Run:
             return True
         return self.schedule.ends_epoch(step) and SAVING_SHARE * elapsed >= self._saving_cost
 
-    def _out_of_time(self) -> bool:
+    def _out_of_time(self, step: int) -> bool:
         limit = self.settings.trainer.max_seconds
         late = 0 < limit < time.monotonic() - self.started
-        return bool(self.fabric.broadcast(late)) if self.fabric.world_size > 1 else late
+        if limit == 0 or self.fabric.world_size == 1:
+            return late
+        # all processes stop after the same step; agreeing on it waits for the devices
+        return step % AGREE_EVERY == 0 and bool(self.fabric.broadcast(late))
 
     def _open_logger(self) -> None:
         if self.fabric.is_global_zero:
