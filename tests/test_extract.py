@@ -13,7 +13,7 @@ from gdna.body.skeleton import PARENTS, blend_skinning, bone_transforms
 from gdna.errors import GdnaError
 from gdna.extract.avatar_mesh import INFLUENCES, body_box, extract_avatar, prune
 from gdna.extract.pose import pose_mesh
-from gdna.extract.refine import extract_surface, extract_surface_dense
+from gdna.extract.refine import extract_surface, extract_surface_dense, find_surface
 from gdna.geometry.mesh import (
     face_areas,
     face_normals,
@@ -91,6 +91,22 @@ def test_sparse_equals_dense(query, resolution):
     assert volume(vertices, faces) > 0
     # the polygons of a cell are cut along other diagonals
     assert volume(expected, expected_faces) == pytest.approx(volume(vertices, faces), rel=1e-2)
+
+
+@pytest.mark.parametrize(("query", "start"), [(person, 16), (torus, 32)])
+def test_the_way_of_gpus_finds_the_same_surface(query, start):
+    batches = []
+
+    def counted(points: Tensor) -> Tensor:
+        batches.append(len(points))
+        return query(points)
+
+    found, _ = find_surface(counted, LOW, HIGH, 128, start=start, thorough=True)
+    expected, _ = find_surface(query, LOW, HIGH, 128, start=32, thorough=False)
+    torch.testing.assert_close(in_order(found.vertices), in_order(expected.vertices), atol=1e-5, rtol=0)
+    assert len(found.faces) == len(expected.faces)
+    assert_watertight(found.faces)
+    assert len(batches) < 12
 
 
 def test_vertices_lie_on_the_surface():

@@ -36,7 +36,7 @@ def marching_cubes(points: Float[Tensor, "P 3"], values: Float[Tensor, " P"], ce
     inside = values > 0
     vertex_of_edge, ends = _cut_edges(inside, cells)
     corner_inside = inside[cells]
-    case = (corner_inside << torch.arange(8, device=cells.device)).sum(1)
+    case = (corner_inside.long() << torch.arange(8, device=cells.device)).sum(1)
     edges = cube_cases().triangles.to(cells.device)[case]  # (C, T, 3) edges of the cell
     cell, triangle = (edges[:, :, 0] >= 0).nonzero(as_tuple=True)
     faces = vertex_of_edge[_edge_numbers(cells)[cell[:, None], edges[cell, triangle]]]

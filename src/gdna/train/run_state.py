@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from gdna.data.prepared import PreparedSet
 from gdna.errors import GdnaError
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.geometry.files import atomic_path
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import save_checkpoint
@@ -79,17 +80,6 @@ def start_fabric(trainer: TrainerSettings) -> Fabric:
         ) from error
     fabric.launch()
     return fabric
-
-
-@contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """Within the block, 32-bit matrix products on CUDA are exact ("highest") or in TF32 ("high")."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def training_precision(trainer: TrainerSettings) -> AbstractContextManager[None]:
