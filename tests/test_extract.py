@@ -12,9 +12,12 @@ from torch import Tensor
 from gdna.body.skeleton import PARENTS, blend_skinning, bone_transforms
 from gdna.errors import GdnaError
 from gdna.extract.avatar_mesh import INFLUENCES, body_box, extract_avatar, prune
+from gdna.extract.cube_cases import CORNERS, EDGES, cube_cases
+from gdna.extract.iso_surface import marching_cubes, polished
 from gdna.extract.pose import pose_mesh
 from gdna.extract.refine import extract_surface, extract_surface_dense, find_surface
 from gdna.geometry.mesh import (
+    connected_parts,
     face_areas,
     face_normals,
     fuse_normals,
@@ -78,6 +81,75 @@ def assert_watertight(faces: Tensor) -> None:
     code, back = edges[:, 0] * 10**9 + edges[:, 1], edges[:, 1] * 10**9 + edges[:, 0]
     assert len(code.unique()) == len(code)
     assert torch.equal(code.sort().values, back.sort().values)
+
+
+def assert_manifold(faces: Tensor) -> None:
+    """Closed, and the faces at each vertex are one fan."""
+    assert_watertight(faces)
+    corners = torch.cat([faces, faces[:, [1, 2, 0]], faces[:, [2, 0, 1]]])  # vertex, then the edge opposite to it
+    # a fan's edges, led from one to the next, join all its faces: one part per vertex
+    nodes, index = (corners[:, :1] * 10**9 + corners[:, 1:]).unique(return_inverse=True)
+    parts = connected_parts(index, len(nodes)).unique()
+    assert len(parts) == len(faces.unique())
+
+
+def euler_characteristic(faces: Tensor) -> int:
+    """2 for a ball, 0 for a ring, summed over parts."""
+    return len(faces.unique()) - 3 * len(faces) // 2 + len(faces)
+
+
+def plate(points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+    """1.6 cm thick and tilted: half a cell of 64 across the longest side, which its lattice meets in places only."""
+    tilted = points @ torch.nn.functional.normalize(torch.tensor([0.1, 0.05, 1.0]), dim=0)
+    return torch.minimum(0.008 - tilted.abs(), 0.45 - points[:, :2].norm(dim=1))
+
+
+def two_balls(points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+    return torch.maximum(sphere(points), 0.1 - (points - torch.tensor([0.6, -0.5, 0.0])).norm(dim=1))
+
+
+@pytest.mark.parametrize(("query", "euler", "parts"), [(sphere, 2, 1), (torus, 0, 1), (plate, 2, 1), (two_balls, 4, 2)])
+@pytest.mark.parametrize("thorough", [True, False])
+def test_shapes_keep_their_topology_and_place(query, euler, parts, thorough):
+    surface, lattice = find_surface(query, LOW, HIGH, 192, start=48, thorough=thorough)
+    assert_manifold(surface.faces)
+    assert euler_characteristic(surface.faces) == euler
+    edges = torch.cat([surface.faces[:, :2], surface.faces[:, 1:]])
+    assert len(connected_parts(edges, len(surface.vertices)).unique()) == parts
+    # distances are 1-Lipschitz: a vertex lies off the surface by no more than its value; a tenth of a cell is allowed
+    assert query(polished(surface, query, 2)).abs().max() < 0.1 * lattice.step
+    expected, expected_faces = extract_surface_dense(query, LOW, HIGH, 192)
+    assert len(expected_faces) == len(surface.faces)
+    torch.testing.assert_close(in_order(surface.vertices), in_order(expected), atol=1e-5, rtol=0)
+
+
+def test_any_values_give_a_manifold_surface():
+    """Noise has every case of a cell beside every other."""
+    side = 24
+    grid = torch.cartesian_prod(*(torch.arange(side),) * 3)
+    values = torch.randn(side, side, side, generator=torch.Generator().manual_seed(0))
+    for axis in range(3):  # outside at the border
+        values.movedim(axis, 0)[[0, -1]] = -1.0
+    base = (grid[(grid < side - 1).all(1)] * torch.tensor([side * side, side, 1])).sum(1)
+    corners = (torch.tensor(CORNERS) * torch.tensor([side * side, side, 1])).sum(1)
+    surface = marching_cubes(grid.float(), values.flatten(), base[:, None] + corners)
+    assert len(surface.faces) > 10_000
+    assert_manifold(surface.faces)
+    assert volume(surface.vertices, surface.faces) == pytest.approx((values > 0).sum(), rel=0.5)
+
+
+@pytest.mark.parametrize("case", range(1, 255))
+def test_inside_and_outside_corners_are_told_apart(case):
+    """The triangles of a cube use each cut edge, and turn with their normals from inside to outside corners."""
+    triangles = [t for t in cube_cases().triangles[case].tolist() if t[0] >= 0]
+    inside = [bool(case >> corner & 1) for corner in range(8)]
+    cut = {edge for edge, (start, end) in enumerate(EDGES) if inside[start] != inside[end]}
+    assert {edge for triangle in triangles for edge in triangle} == cut
+    if sum(inside) == 1:
+        middle = torch.tensor(CORNERS, dtype=torch.float)[torch.tensor(EDGES)].mean(1)
+        a, b, c = middle[torch.tensor(triangles[0])]
+        outward = middle[triangles[0][0]] - torch.tensor(CORNERS[inside.index(True)], dtype=torch.float)
+        assert torch.linalg.cross(b - a, c - a) @ outward > 0
 
 
 @pytest.mark.parametrize(("query", "resolution"), [(sphere, 64), (person, 64), (person, 128), (torus, 128)])
