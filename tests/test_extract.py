@@ -125,7 +125,7 @@ def test_shapes_keep_their_topology_and_place(query, euler, parts, thorough):
     edges = torch.cat([surface.faces[:, :2], surface.faces[:, 1:]])
     assert len(connected_parts(edges, len(surface.vertices)).unique()) == parts
     # a vertex lies off the surface by its value (a distance); most where the plate's rim bends within a cell
-    assert query(polished(surface, query, 2)).abs().max() < 0.15 * lattice.step
+    assert query(polished(surface, [query] * 2)).abs().max() < 0.15 * lattice.step
 
 
 def test_any_values_give_a_manifold_surface():
@@ -343,7 +343,7 @@ def test_a_small_random_network_has_the_dense_grids_surface():
         # batches round differently: a thousandth of a cell
         assert_same_points(lattice.clamped(surface.vertices), expected, 1e-3 * lattice.step)
         within = (lattice.clamped(surface.vertices) == surface.vertices).all(1)
-        error = (polished(surface, query, 1) - polished(surface, query, 8)).norm(dim=1)[within]
+        error = (polished(surface, [query]) - polished(surface, [query] * 8)).norm(dim=1)[within]
         assert error.mean() < 0.01 * lattice.step
 
 

@@ -40,8 +40,10 @@ class Timing:
 
 def timed(work: Task, device: torch.device, budget: float) -> Timing:
     """Time `work` for about `budget` seconds; what takes longer than half of it is run once, not warmed up."""
-    if work.estimate is not None and (expected := work.estimate()) > budget:
-        return Timing(None, 0, None, f"not run: about {expected:.3g} s")
+    if work.estimate is not None and work.estimate() > budget:
+        expected = work.estimate()  # the first may have compiled or loaded something
+        if expected > budget:
+            return Timing(None, 0, None, f"not run: about {expected:.3g} s")
     total, runs, once = 0.0, MOST_RUNS, False
     reset_peak(device)
     for share, call in work.parts:

@@ -23,7 +23,7 @@ from gdna.render.rasterize import rasterize
 from gdna.train.coarse import coarse_losses
 from gdna.train.critic import Critic
 from gdna.train.fine import CRITIC_BETAS, FINE_STEPS, critic_step, field_step, refinable
-from gdna.train.loading import to_device
+from gdna.train.loading import Record, to_device
 from gdna.train.run_state import matmul_precision
 from gdna.train.settings import LossSettings
 from gdna.train.surface import SurfaceBatch
@@ -92,9 +92,11 @@ def fine_step(scene: Scene) -> Row:
     batch, surface = fine_inputs(scene)
     share = 1 / WEIGHTS.d_reg_every
 
-    def parts(ours: bool) -> tuple[tuple[float, Callable[[], object]], ...]:
+    def parts(ours: bool) -> Task:
         plain, regularised = (_fine_step(scene, batch, surface, ours, r1) for r1 in (False, True))
-        return (1 - share, plain), (share, regularised)
+        probe = _fine_step(scene, _first(batch), _first(surface), ours, False)
+        # the R1 step costs three of the others; each is warmed up and run
+        return Task(((1 - share, plain), (share, regularised)), lambda: 4 * count * seconds_of(probe, scene.device))
 
     network, critic = scene.network, Critic(size)
     pixels = float(batch.cache_mask.sum()) + count * scene.sizes.surface_points
@@ -106,7 +108,12 @@ def fine_step(scene: Scene) -> Row:
         12.0 * (size_of(critic) + size_of(network.normal)),
         "fields at pixels and scan points, critic on drawn and scanned pictures, R1 by its share; Adam's traffic",
     )
-    return Row(Task(parts(True)), Task(parts(False)), floor, note="bf16-mixed" if scene.device.type == "cuda" else "")
+    return Row(parts(True), parts(False), floor, note="bf16-mixed" if scene.device.type == "cuda" else "")
+
+
+def _first(record: Record) -> Record:
+    """One person of a batch."""
+    return replace(record, **{name: tensor[:1] for name, tensor in vars(record).items()})
 
 
 def fine_inputs(scene: Scene) -> tuple[FineBatch, SurfaceBatch]:

@@ -168,7 +168,7 @@ def extract_surface(
     Parts smaller than a coarsest cell that touch none of its points, and touch nothing that does, are not found.
     """
     surface, lattice = find_surface(query, low, high, resolution, level, start)
-    vertices = polished(surface, lambda points: query(points) - level, polish)
+    vertices = polished(surface, [lambda points: query(points) - level] * polish)
     return lattice.clamped(vertices), surface.faces
 
 
