@@ -95,8 +95,8 @@ def test_activation_without_gradient_is_the_same_in_place():
         given = x.clone()
         found = activate(given)
     assert found.data_ptr() == given.data_ptr()
-    # float32's rounding of values near 3, and 2e-8 of the kernel's polynomials over the sharpness
-    torch.testing.assert_close(found.double(), exact, atol=2e-9, rtol=2e-7)
+    # float32's rounding of values near 3; near 0, of the exponential's 32nd power, over the sharpness (torch: 1.6e-8)
+    torch.testing.assert_close(found.double(), exact, atol=1.2e-8, rtol=2e-7)
     strided = torch.randn(4, 6)[:, ::2]
     with torch.no_grad():
         torch.testing.assert_close(activate(strided), softplus(strided, beta=100.0))
