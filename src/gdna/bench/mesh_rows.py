@@ -29,7 +29,7 @@ from gdna.render.shade import render_pair
 from gdna.train.run_state import matmul_precision
 from gdna.types import AvatarMesh, BodyParams, PosedMesh, Subject
 
-PROBE = 2**15  # points that the estimate asks
+PROBE = 2**13  # points that the estimate asks
 DENSE_AT_ONCE = 2**18
 
 

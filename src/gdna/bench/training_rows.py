@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gdna.bench.floors import TRAINING, Work, of_critic, of_generator, of_point, size_of
 from gdna.bench.row import Row
-from gdna.bench.scene import SEARCH_STEPS, Scene
+from gdna.bench.scene import Scene
 from gdna.bench.timing import Task, seconds_of, task
 from gdna.data.batches import CoarseBatch, FineBatch
 from gdna.geometry.mesh import vertex_normals
@@ -43,7 +43,7 @@ def coarse_step(scene: Scene) -> Row:
     batch = to_device(batch, scene.device)
 
     def step(backend: str, precision: str, batch: CoarseBatch) -> Callable[[], object]:
-        model = scene.trainable(SEARCH_STEPS, backend)
+        model = scene.trainable(scene.sizes.search_steps, backend)
         adam = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
         generator = torch.Generator().manual_seed(0)
 
