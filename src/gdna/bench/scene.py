@@ -29,7 +29,6 @@ from gdna.types import BodyParams, Scan
 
 CLIPS = ("walk", "dance_a", "kick", "punch", "run", "dance_b")
 PREPARED = 8000  # points of a scan; batches are drawn from them with replacement
-SEARCH_STEPS = 50  # of the coarse stage
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -13,11 +14,11 @@ from torch import Tensor
 
 from gdna.bench.floors import TRAINING, Work, of_critic, of_generator, of_point, size_of
 from gdna.bench.row import Row
-from gdna.bench.scene import SEARCH_STEPS, Scene
+from gdna.bench.scene import Scene
 from gdna.bench.timing import Task, seconds_of, task
 from gdna.data.batches import CoarseBatch, FineBatch
 from gdna.data.sample_file import body_on
-from gdna.geometry.linalg import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.geometry.mesh import vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.render.camera import Orthographic
@@ -31,6 +32,7 @@ from gdna.train.stepping import adam
 from gdna.train.surface import SurfaceBatch
 from gdna.types import Subject
 
+Batch = TypeVar("Batch", FineBatch, SurfaceBatch)
 GRADIENT_NORM = 0.1
 THINNED = 8  # the estimate's share of the points
 WEIGHTS = LossSettings()
@@ -45,7 +47,7 @@ def coarse_step(scene: Scene) -> Row:
     inputs = to_device(drawn, scene.device)
 
     def learner(backend: str, room: Room, half: bool) -> CoarseLearner:
-        model = scene.trainable(SEARCH_STEPS, backend)
+        model = scene.trainable(scene.sizes.search_steps, backend)
         optimizer = adam([p for p in model.parameters() if p.requires_grad], 1e-4)
         autocast = _fabric(scene.device, half).autocast
         return CoarseLearner(model, optimizer, body, WEIGHTS, GRADIENT_NORM, room, autocast)
@@ -91,9 +93,11 @@ def fine_step(scene: Scene) -> Row:
     batch, surface = fine_inputs(scene)
     share = 1 / WEIGHTS.d_reg_every
 
-    def parts(ours: bool) -> tuple[tuple[float, Callable[[], object]], ...]:
+    def parts(ours: bool) -> Task:
         plain, regularised = (_fine_step(scene, batch, surface, ours, r1) for r1 in (False, True))
-        return (1 - share, plain), (share, regularised)
+        probe = _fine_step(scene, _first(batch), _first(surface), ours, False)
+        # the R1 step costs three of the others; each is warmed up and run
+        return Task(((1 - share, plain), (share, regularised)), lambda: 4 * count * seconds_of(probe, scene.device))
 
     network, critic = scene.network, Critic(size)
     pixels = float(batch.cache_mask.sum()) + count * scene.sizes.surface_points
@@ -105,7 +109,12 @@ def fine_step(scene: Scene) -> Row:
         12.0 * (size_of(critic) + size_of(network.normal)),
         "fields at pixels and scan points, critic on drawn and scanned pictures, R1 by its share; Adam's traffic",
     )
-    return Row(Task(parts(True)), Task(parts(False)), floor, note="bf16-mixed" if scene.device.type == "cuda" else "")
+    return Row(parts(True), parts(False), floor, note="bf16-mixed" if scene.device.type == "cuda" else "")
+
+
+def _first(record: Batch) -> Batch:
+    """One person of a batch."""
+    return replace(record, **{name: tensor[:1] for name, tensor in vars(record).items()})
 
 
 def fine_inputs(scene: Scene) -> tuple[FineBatch, SurfaceBatch]:

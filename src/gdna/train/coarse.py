@@ -20,7 +20,7 @@ from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody, body_on
 from gdna.deform.search import SearchSettings
 from gdna.errors import GdnaError
-from gdna.geometry.linalg import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import check_tensors, load_extra, load_model
 from gdna.model.config import ModelConfig

@@ -19,7 +19,7 @@ from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.deform.packing import pack, unpack
 from gdna.errors import GdnaError
-from gdna.geometry.linalg import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.model.config import ModelConfig
