@@ -100,8 +100,14 @@ class AvatarModel(nn.Module):
         return self.skinning(points_neutral, subject.shape)
 
     def weights_at(self, subject: Subject) -> WeightsAt:
-        """Skinning weights as a function of the canonical point, for the parameters as they are now."""
-        warp, skinning = self.warp.bind(subject.betas), self.skinning.bind(subject.shape)
+        """Skinning weights as a function of the canonical point, for the parameters as they are now.
+
+        The search of the original leaves the warp out (`DeformerConfig.weights_at`), all else asks at neutral points.
+        """
+        skinning = self.skinning.bind(subject.shape)
+        if self.config.deformer.weights_at == "canonical":
+            return skinning
+        warp = self.warp.bind(subject.betas)
         return lambda points_canonical: skinning(warp(points_canonical))
 
     def weight_grid(self, subject: Subject, search: SearchSettings) -> WeightGrid:
