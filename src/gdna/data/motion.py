@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -61,12 +62,14 @@ def _read_file(path: Path) -> Motion:
 
 def save_motion(path: Path | str, motion: Motion) -> None:
     """Write an .npz that `load_motion` reads back unchanged."""
+    fingers = {} if motion.hands is None else {"hands": motion.hands.numpy().astype(np.float32)}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             joint_rotations=motion.joint_rotations.numpy().astype(np.float32),
             translation=motion.translation.numpy().astype(np.float32),
             frame_rate=np.float32(motion.frame_rate),
+            **fingers,
         )
 
 
@@ -82,7 +85,11 @@ def resample(motion: Motion, frame_rate: float) -> Motion:
     matrices = axis_angle_to_matrix(motion.joint_rotations)
     rotations = interpolate_rotations(matrices[before], matrices[after], share)
     translation = torch.lerp(motion.translation[before], motion.translation[after], share)
-    return Motion(motion.name, matrix_to_axis_angle(rotations), translation, frame_rate)
+    hands = motion.hands
+    if hands is not None:
+        turned = axis_angle_to_matrix(hands)
+        hands = matrix_to_axis_angle(interpolate_rotations(turned[before], turned[after], share))
+    return Motion(motion.name, matrix_to_axis_angle(rotations), translation, frame_rate, hands)
 
 
 def interpolate_rotations(
@@ -105,7 +112,7 @@ def place_on_floor(motion: Motion) -> Motion:
     floor = joints_zero()[:, 1].amin()
     start = motion.translation[0]
     shift = torch.stack([-start[0], floor - joint_positions(motion)[..., 1].amin(), -start[2]])
-    return Motion(motion.name, motion.joint_rotations, motion.translation + shift, motion.frame_rate)
+    return replace(motion, translation=motion.translation + shift)
 
 
 def keep_in_view(motion: Motion) -> Motion:
@@ -123,7 +130,7 @@ def keep_in_view(motion: Motion) -> Motion:
     slow = torch.nn.functional.conv1d(padded, (weights / weights.sum())[None, None])[:, 0].T
     translation = motion.translation.clone()
     translation[:, [0, 2]] = travel - slow
-    return Motion(motion.name, motion.joint_rotations, translation, motion.frame_rate)
+    return replace(motion, translation=translation)
 
 
 def joints_zero() -> Float[Tensor, "24 3"]:
