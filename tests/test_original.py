@@ -249,9 +249,7 @@ def test_fields_equal_the_original(case):
         return
     normals = original.normals(doubles, expected_hidden, detail)
     unit = F.normalize(normals, dim=1)
-    torch.testing.assert_close(
-        model.normals_neutral(points, hidden, subject)[0].double(), unit, rtol=0, atol=SAME
-    )
+    torch.testing.assert_close(model.normals_neutral(points, hidden, subject)[0].double(), unit, rtol=0, atol=SAME)
     blended = original.blended(doubles, z, transforms[0].double())[:, :3, :3]
     posed = F.normalize((blended.inverse().mT @ normals[..., None])[..., 0], dim=1)
     tame = torch.linalg.cond(blended) < 20  # blends of opposed bones amplify rounding
@@ -351,5 +349,5 @@ def test_broken_files_are_one_line(tmp_path, content):
 def test_cut_short(tmp_path):
     path = write(tmp_path / "last.ckpt", state_dict("coarse"), zipped=False)
     path.write_bytes(path.read_bytes()[:-100_000])
-    with pytest.raises(GdnaError, match="last.ckpt"):
+    with pytest.raises(GdnaError, match=r"last\.ckpt"):
         import_checkpoint(path)

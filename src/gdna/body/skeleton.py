@@ -76,7 +76,11 @@ def bone_transforms(
     posed = bone_poses(joint_rotations, joints_zero, parents)
     shift = torch.zeros_like(posed)
     shift[..., :3, 3] = translation[:, None]
-    rest = canonical_rotations(len(parents), joint_rotations.dtype).to(joint_rotations).expand(joint_rotations.shape[0], -1, -1)
+    rest = (
+        canonical_rotations(len(parents), joint_rotations.dtype)
+        .to(joint_rotations)
+        .expand(joint_rotations.shape[0], -1, -1)
+    )
     return (posed + shift) @ rigid_inverse(bone_poses(rest, joints_zero, parents))
 
 
@@ -105,7 +109,6 @@ def blend_skinning(
     """Linear blend skinning: sum_j w_j T_j x. `weights` are shared by the batch (N J) or per subject (B N J)."""
     blended = torch.matmul(weights, transforms[:, :, :3].flatten(2)).unflatten(-1, (3, 4))
     return (blended[..., :3] @ points[..., None])[..., 0] + blended[..., 3]
-
 
 
 def rotations_for(motion: Motion, parents: tuple[int, ...]) -> Float[Tensor, "T J 3"]:

@@ -32,7 +32,7 @@ from gdna.types import BodyParams, PosedBody
 KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 TREES = {len(parents): parents for parents in (PARENTS, SMPLH_PARENTS, SMPLX_PARENTS)}
 BONE_SETS = ("all", "body")
-EXPRESSIONS = {len(SMPLX_PARENTS): ((400, 300), (20, 10))}  # joints -> (components, of which shape), the rest the face's
+EXPRESSIONS = {len(SMPLX_PARENTS): ((400, 300), (20, 10))}  # (components, of the shape); the rest the face's
 HEAD = 15
 
 

@@ -141,7 +141,9 @@ def check_keys(path: Path, found: Mapping[str, StoredTensor], expected: Mapping[
     """Raise `GdnaError` at the first key, in the file's order, that differs from what the original writes."""
     for name, tensor in found.items():
         if name not in expected:
-            raise GdnaError(f"{path}: unexpected {name} of shape {_text(tensor.shape)}; another version of the original?")
+            raise GdnaError(
+                f"{path}: unexpected {name} of shape {_text(tensor.shape)}; another version of the original?"
+            )
         if tensor.shape != tuple(expected[name].shape):
             shapes = f"{_text(tensor.shape)}, expected {_text(expected[name].shape)}"
             raise GdnaError(f"{path}: {name} is {shapes}; only the original's own architecture is imported")
