@@ -105,8 +105,8 @@ def _in_parts(values: Mapping[str, Any], path: Path) -> Float[np.ndarray, " n"]:
     for name in hands:
         if parts[name].size != HAND_NUMBERS:
             raise GdnaError(
-                f"{path}: {name} has {parts[name].size} numbers, expected {HAND_NUMBERS} (15 joints as axis-angle; save "
-                "components of a hand's basis as rotations first)"
+                f"{path}: {name} has {parts[name].size} numbers, expected {HAND_NUMBERS} (15 joints as axis-angle; "
+                "save components of a hand's basis as rotations first)"
             )
     chosen = ["global_orient", "body_pose"]
     if hands:
