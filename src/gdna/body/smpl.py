@@ -32,7 +32,7 @@ from gdna.types import BodyParams, PosedBody
 KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 TREES = {len(parents): parents for parents in (PARENTS, SMPLH_PARENTS, SMPLX_PARENTS)}
 BONE_SETS = ("all", "body")
-EXPRESSIONS = {len(SMPLX_PARENTS): ((400, 300), (20, 10))}  # (components, of the shape); the rest the face's
+SMPLX_SHAPE = {400: 300, 20: 10}  # components -> those of the shape, before those of the face
 HEAD = 15
 
 
@@ -186,6 +186,6 @@ def _check(data: dict[str, np.ndarray], num_betas: int, joints: int, path: Path 
         if data[key].shape != shape:
             raise GdnaError(f"{path}: {key} has shape {data[key].shape}, expected {shape}; is this an SMPL body model?")
     components = data["shapedirs"].shape[2]
-    shape_components = dict(EXPRESSIONS.get(joints, ())).get(components, components)
+    shape_components = SMPLX_SHAPE.get(components, components) if joints == len(SMPLX_PARENTS) else components
     if shape_components < num_betas:
         raise GdnaError(f"{path}: {shape_components} shape components, asked for num_betas={num_betas}")

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,15 +63,12 @@ def _read_file(path: Path) -> Motion:
 
 def save_motion(path: Path | str, motion: Motion) -> None:
     """Write an .npz that `load_motion` reads back unchanged."""
-    fingers = {} if motion.hands is None else {"hands": motion.hands.numpy().astype(np.float32)}
+    arrays = {"joint_rotations": motion.joint_rotations, "translation": motion.translation}
+    if motion.hands is not None:
+        arrays["hands"] = motion.hands
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            joint_rotations=motion.joint_rotations.numpy().astype(np.float32),
-            translation=motion.translation.numpy().astype(np.float32),
-            frame_rate=np.float32(motion.frame_rate),
-            **fingers,
-        )
+        plain: dict[str, Any] = {name: array.numpy().astype(np.float32) for name, array in arrays.items()}
+        np.savez_compressed(file, frame_rate=np.float32(motion.frame_rate), **plain)
 
 
 def resample(motion: Motion, frame_rate: float) -> Motion:

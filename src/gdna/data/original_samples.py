@@ -80,7 +80,10 @@ def _split(points: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarr
     low, high = shape.min(0) - BOX_MARGIN, shape.max(0) + BOX_MARGIN
     spare = box[kept:]
     spare = spare[((points[spare] >= low) & (points[spare] <= high)).all(1)]
-    return np.concatenate([near[:kept], box[:kept]]), np.concatenate([spare, near[kept:][: len(spare)]])
+    if len(spare) == 0:
+        raise GdnaError("none of the last points in the box is near the scan; prepare the scan again")
+    spare = np.resize(spare, half - kept)  # the box is far larger than the scan: some count several times
+    return np.concatenate([near[:kept], box[:kept]]), np.concatenate([spare, near[kept:]])
 
 
 def _count_views(scan_dir: Path) -> int:

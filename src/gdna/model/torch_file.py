@@ -7,7 +7,6 @@ keeps) becomes an inert stand-in: nothing named in the file is imported or calle
 
 from __future__ import annotations
 
-import math
 import pickle
 import struct
 import zipfile
@@ -131,7 +130,7 @@ class TorchFile:
         raw = self.read_storage(storage)
         numbers = torch.frombuffer(bytearray(raw), dtype=storage.dtype) if raw else torch.empty(0, dtype=storage.dtype)
         last = stored.offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True))
-        if min((stored.offset, *shape, *stride)) < 0 or (math.prod(shape) and last >= len(numbers)):
+        if min((stored.offset, *shape, *stride)) < 0 or (torch.Size(shape).numel() and last >= len(numbers)):
             raise ValueError(f"a tensor of shape {shape} in {len(numbers)} numbers")
         return numbers.as_strided(shape, stride, stored.offset).clone()
 
