@@ -185,7 +185,7 @@ def _check(data: dict[str, np.ndarray], num_betas: int, joints: int, path: Path 
     for key, shape in shapes.items():
         if data[key].shape != shape:
             raise GdnaError(f"{path}: {key} has shape {data[key].shape}, expected {shape}; is this an SMPL body model?")
-    components = data["shapedirs"].shape[2]
+    components = int(data["shapedirs"].shape[2])
     shape_components = SMPLX_SHAPE.get(components, components) if joints == len(SMPLX_PARENTS) else components
     if shape_components < num_betas:
         raise GdnaError(f"{path}: {shape_components} shape components, asked for num_betas={num_betas}")
