@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.sparse import csc_matrix
 
 from gdna.body.open_body import open_body
-from gdna.body.skeleton import PARENTS
+from gdna.body.skeleton import PARENTS, SMPLX_PARENTS
 from gdna.types import BodyParams, Scan
 
 SMPL_VERTICES, SMPL_FACES, SMPL_COMPONENTS = 6890, 13776, 10
@@ -41,6 +41,27 @@ def smpl_like() -> dict[str, np.ndarray]:
         "f": np.concatenate(
             [np.arange(SMPL_VERTICES - 2)[:, None] + [0, 1, 2], rng.integers(0, SMPL_VERTICES, (SMPL_FACES, 3))]
         )[:SMPL_FACES].astype(np.uint32),
+    }
+
+
+def smplx_like() -> dict[str, np.ndarray]:
+    """What an SMPL-X file holds: `smpl_like` with a jaw, eyes and fingers, which share what the hands move."""
+    data, rng = smpl_like(), np.random.default_rng(1)
+    joints, hands = len(SMPLX_PARENTS), (np.full(15, 22), np.full(15, 23))
+    source = np.concatenate([np.arange(22), [15, 15, 15], *hands])  # of SMPL's joints, where these lie
+    nudge = np.zeros((joints, SMPL_VERTICES))
+    nudge[22:, :2] = 0.02 * rng.normal(size=(joints - 22, 1)) * [1, -1]  # a little to the side of one another
+    weights = np.zeros((SMPL_VERTICES, joints))
+    weights[:, :22] = data["weights"][:, :22]
+    for side, first in ((22, 25), (23, 40)):
+        weights[np.arange(SMPL_VERTICES), first + rng.integers(0, 15, SMPL_VERTICES)] += data["weights"][:, side]
+    return {
+        **data,
+        "shapedirs": rng.normal(0, 1e-3, (SMPL_VERTICES, 3, 20)),
+        "posedirs": rng.normal(0, 1e-4, (SMPL_VERTICES, 3, 9 * (joints - 1))),
+        "J_regressor": data["J_regressor"][source] + nudge,
+        "weights": weights,
+        "kintree_table": np.array([[2**32 - 1, *SMPLX_PARENTS[1:]], range(joints)], np.int64),
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up import decimated, smpl_values, write_obj, write_prepared_by_original, write_smpl, write_thuman
+from made_up import decimated, smpl_values, smplx_like, write_obj, write_prepared_by_original, write_smpl, write_thuman
 from test_original import state_dict, write
 
 from gdna.apps import cli
@@ -218,6 +218,30 @@ def test_one_subject_in_many_poses(tmp_path, monkeypatch):
     assert load_config(model).num_people == 1
     assert load_extra(model)["names"] == ["subject_pose0", "subject_pose1", "subject_pose2"]
     gdna("generate", "expname=alone", "eval_mode=thetas", "frames=1", "mesh_resolution=32")
+
+
+@pytest.mark.parametrize(("bones", "count"), [("all", 55), ("body", 24)])
+def test_people_with_fingers(tmp_path, monkeypatch, scans, bones, count):
+    """SMPL-X scans with posed hands, through to a rigged person."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/smplx").mkdir(parents=True)
+    np.savez(tmp_path / "data/smplx/SMPLX_FEMALE.npz", **smplx_like())
+    hands = 0.3 * np.random.default_rng(0).normal(size=(2, 45)).astype(np.float32)
+    write_obj(tmp_path / "data/scans/anna.obj", *decimated(scans[0]))
+    values = smpl_values(scans[0], 1.0, np.zeros(3))
+    values |= {"body_pose": values["body_pose"][:, :63], "left_hand_pose": hands[:1], "right_hand_pose": hands[1:],
+               "jaw_pose": np.zeros((1, 3), np.float32)}  # fmt: skip
+    np.savez(tmp_path / "data/scans/anna.npz", **values)
+    keys = ("datamodule=files", "datamodule.body=smplx", "datamodule.gender=female", f"datamodule.bones={bones}")
+    gdna("preprocess", *keys, *SMALL)
+    samples = read_samples(tmp_path / "data/scans_processed/anna" / SAMPLES)
+    assert samples.bone_transforms.shape == (count, 4, 4)
+    if bones == "all":
+        torch.testing.assert_close(samples.joint_rotations[25:40].flatten(), torch.from_numpy(hands[0]))
+    gdna("train", "expname=anna", *keys, *TINY)
+    assert load_config(tmp_path / "outputs/anna" / CHECKPOINT).num_bones == count
+    gdna("generate", "expname=anna", *keys, "eval_mode=thetas", "frames=1", "mesh_resolution=32", "save=[glb]")
+    assert (tmp_path / "outputs/anna/videos/thetas_seed42/person_000.glb").is_file()
 
 
 def test_numbers_of_poses():
