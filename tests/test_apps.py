@@ -77,6 +77,8 @@ def test_the_command_line_wins_over_an_experiment():
 
 def test_gpus_is_another_name_of_devices():
     assert parse("train trainer.gpus=3").settings().trainer.devices == 3
+    on_cpu = parse("train trainer.gpus=0").settings().trainer
+    assert (on_cpu.accelerator, on_cpu.devices) == ("cpu", 1)
 
 
 def test_architecture_keys_reach_the_model():

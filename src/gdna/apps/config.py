@@ -109,7 +109,7 @@ class ModelKeys(LossSettings):
 
 @dataclass(frozen=True)
 class Trainer(TrainerSettings):
-    gpus: int | None = key(None, "the original's name of devices")
+    gpus: int | None = key(None, "the original's name of devices; 0: train on the CPU")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,11 @@ class Train:
 
     def settings(self) -> TrainSettings:
         """What the training loops take."""
-        trainer = self.trainer if self.trainer.gpus is None else replace(self.trainer, devices=self.trainer.gpus)
+        trainer = self.trainer
+        if trainer.gpus == 0:
+            trainer = replace(trainer, accelerator="cpu", devices=1)
+        elif trainer.gpus is not None:
+            trainer = replace(trainer, devices=trainer.gpus)
         return TrainSettings(
             trainer=_part(trainer, TrainerSettings),
             model=self.model.losses(),

@@ -41,7 +41,8 @@ def run(keys: Train) -> None:
         with atomic_path(out / "config.yaml") as temporary:
             temporary.write_text(as_yaml(keys))
         if keys.trainer.gpus is not None:
-            print(f"trainer.gpus={keys.trainer.gpus}: taken as trainer.devices={keys.trainer.gpus}", file=sys.stderr)
+            meant = "trainer.accelerator=cpu" if keys.trainer.gpus == 0 else f"trainer.devices={keys.trainer.gpus}"
+            print(f"trainer.gpus={keys.trainer.gpus}: taken as {meant}", file=sys.stderr)
     config = keys.model.architecture(num_people=1, num_betas=1)  # training fits these two to its data
     preview = Preview(body_of(data))
     if fine:
