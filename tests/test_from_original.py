@@ -17,6 +17,7 @@ from gdna.apps.original_keys import translate
 from gdna.apps.preprocess import poses_of
 from gdna.body.open_body import open_body
 from gdna.body.smpl import Smpl
+from gdna.data.cache_file import cache_path, read_cache
 from gdna.data.original_samples import adopt_original, original_names
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import SAMPLES, from_fixed, read_samples
@@ -122,10 +123,12 @@ def test_a_list_that_names_what_is_not_there(tmp_path):
 def test_scans_prepared_by_the_original_are_used_as_they_are(home, scans):
     folder = home / "data/THuman2.0_processed"
     values = [write_prepared_by_original(folder, f"{i:04d}", scan, 4000) for i, scan in enumerate(scans)]
-    assert original_names(folder) == ["0000", "0001"]
+    assert original_names(folder, new=True) == original_names(folder) == ["0000", "0001"]
     before = {path: path.read_bytes() for path in folder.rglob("*.np*") if path.is_file()}
     gdna("train", "expname=coarse", "datamodule=thuman", *TINY)
-    assert original_names(folder) == []
+    assert original_names(folder, new=True) == []
+    write_thuman(home / "data", scans)
+    gdna("preprocess", "datamodule=thuman")  # leaves them alone, though it could prepare these scans itself
     assert all(path.read_bytes() == content for path, content in before.items())
     data = PreparedSet.open(folder, fields="coarse")
     kept = 4000 - 4000 // 20
@@ -142,6 +145,19 @@ def test_scans_prepared_by_the_original_are_used_as_they_are(home, scans):
     assert fine.num_views == 18
     maps = fine.normal_maps(torch.tensor([0]), torch.tensor([17]))
     torch.testing.assert_close(maps, torch.full_like(maps, 17 / 127.5 - 1))
+
+
+def test_the_originals_correspondences_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(2, 4, 4, 4))
+    values[..., 3] = values[..., 3] > 0
+    np.save(tmp_path / "0000.npy", values)
+    cache = read_cache(cache_path(tmp_path, "0000"))
+    np.testing.assert_array_equal(cache.mask, values[..., 3] == 1)
+    np.testing.assert_allclose(cache.points_neutral, values[values[..., 3] == 1][:, :3], atol=1e-6)
+    np.save(tmp_path / "0001.npy", values[0])
+    with pytest.raises(GdnaError, match=r"0001\.npy: float64 of shape \(4, 4, 4\)"):
+        read_cache(cache_path(tmp_path, "0001"))
 
 
 def test_prepared_scans_that_lack_a_part(tmp_path, scans):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from gdna.apps.config import DataModule, ImportCheckpoint
 from gdna.apps.datamodule import listed_names, read_list
-from gdna.data.original_samples import original_names
 from gdna.data.prepared import prepared_names
 from gdna.errors import GdnaError
 from gdna.generate.loading import CHECKPOINT
@@ -63,9 +62,9 @@ def known_names(data: DataModule, people: int) -> list[str]:
     names = listed_names(data)
     if names is None:
         try:
-            names = sorted({*original_names(data.dataset_path), *prepared_names(data.dataset_path)})
+            names = prepared_names(data.dataset_path)
         except GdnaError:
-            names = original_names(data.dataset_path)
+            return []
     return names if len(names) == people else []
 
 

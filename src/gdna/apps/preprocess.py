@@ -22,11 +22,12 @@ from gdna.types import Scan
 def run(keys: Preprocess) -> None:
     data = keys.datamodule
     body_of(data)
-    if original_names(data.dataset_path):
-        adopt(data, keys.workers, keys.tot, keys.id)
+    adopt(data, keys.workers, keys.tot, keys.id)
+    theirs = original_names(data.dataset_path)
+    if theirs and not Path(data.scans_path).exists():
         return
     readers = find_readers(data)
-    mine = shard(list(readers), keys.tot, keys.id)
+    mine = shard([name for name in readers if name not in theirs], keys.tot, keys.id)
     settings = PrepareSettings(
         points=keys.points, surface_points=keys.surface_points, views=keys.views, image_size=keys.image_size
     )
@@ -80,7 +81,7 @@ def prepare(name: str, keys: Preprocess, settings: PrepareSettings, readers: dic
 
 def adopt(data: DataModule, workers: int = 1, tot: int = 1, index: int = 0) -> None:
     """Make the scans that the original has prepared ready for training, where there are any."""
-    waiting = shard(original_names(data.dataset_path), tot, index)
+    waiting = shard(original_names(data.dataset_path, new=True), tot, index)
     if waiting:
         print(f"{data.dataset_path}: {len(waiting)} scans were prepared by the original; they are used as they are")
         run_batch(waiting, partial(adopt_one, data=data), "preprocess", "scans", workers)

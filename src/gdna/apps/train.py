@@ -29,10 +29,8 @@ def run(keys: Train) -> None:
     out, data = Path(OUTPUTS, keys.expname), keys.datamodule
     first_process = int(os.environ.get("LOCAL_RANK", "0")) == 0
     settings, fine = keys.settings(), keys.model.stage is Stage.fine
-    start = Path(keys.starting_path)
-    if first_process:
-        adopt(data)
-        start = checkpoint_given(start, data)
+    adopt(data)
+    start = checkpoint_given(Path(keys.starting_path), data)
     names = listed_names(data) or prepared_names(data.dataset_path)
     cache = coarse_cache(start, data, settings.model) if fine else None
     if keys.resume:

@@ -25,10 +25,10 @@ IMAGE_SIZE = 256
 HELD_OUT_SHARE = 20  # one in so many points is kept from training, as a scan's own held-out points are
 
 
-def original_names(folder: Path | str) -> list[str]:
-    """Scans of a folder that the original has prepared and this code has not yet seen, sorted."""
+def original_names(folder: Path | str, new: bool = False) -> list[str]:
+    """Scans of a folder that the original has prepared, sorted; if `new`, only those not yet adopted."""
     found = (path.parent for path in Path(folder).glob(f"*/{OCCUPANCY}"))
-    return sorted(path.name for path in found if not (path / SAMPLES).is_file())
+    return sorted(path.name for path in found if not (new and (path / SAMPLES).is_file()))
 
 
 def adopt_original(folder: Path | str, name: str, body: BodyModel) -> Path:

@@ -98,6 +98,8 @@ class _Reader(ArrayUnpickler):
             ("torch._utils", "_rebuild_tensor_v2"): _tensor,
             ("torch._utils", "_rebuild_parameter"): _parameter,
             ("torch", "Size"): _size,
+            ("copyreg", "_reconstructor"): Inert,
+            ("copy_reg", "_reconstructor"): Inert,
         }
         if (module, name) in known:
             return known[module, name]
@@ -108,10 +110,10 @@ class _Reader(ArrayUnpickler):
         except GdnaError:
             return type(name, (Inert,), {})
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> Any:
         kind, dtype, key, _, count = pid[:5]
         if kind != "storage" or not isinstance(dtype, torch.dtype) or (len(pid) > 5 and pid[5] is not None):
-            raise pickle.UnpicklingError(f"a {kind} of {dtype}")
+            return Inert()
         return _Storage(str(key), dtype, int(count))
 
 
@@ -185,8 +187,10 @@ class _Noting(_Reader):
         super().__init__(file, encoding="utf-8")
         self.dtypes: dict[str, torch.dtype] = {}
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> Any:
         storage = super().persistent_load(pid)
+        if not isinstance(storage, _Storage):
+            raise pickle.UnpicklingError(f"numbers of unknown kind {pid[:2]}")
         self.dtypes[storage.key] = storage.dtype
         return storage
 
