@@ -24,7 +24,7 @@ from gdna.data.sample_file import SAMPLES, from_fixed, read_samples
 from gdna.data.scan import ScanFiles, read_scan, write_scan
 from gdna.data.scan_list import find_listed
 from gdna.errors import GdnaError
-from gdna.generate.loading import CHECKPOINT
+from gdna.generate.loading import CHECKPOINT, load
 from gdna.model.checkpoint import load_config, load_extra
 from gdna.synthesize.scan_file import load_scan, to_scan
 from gdna.types import BodyParams, Scan
@@ -189,6 +189,10 @@ def test_a_released_checkpoint_in_its_place(home, capsys):
 
 def test_import_checkpoint_verb(home, capsys):
     write(home / "my model.ckpt", state_dict("fine", 4, 6))
+    (home / "outputs/raw/checkpoints").mkdir(parents=True)
+    shutil.copy(home / "my model.ckpt", home / "outputs/raw/checkpoints/last.ckpt")
+    with pytest.raises(GdnaError, match=r"run gdna import-checkpoint outputs/raw/checkpoints/last\.ckpt"):
+        load(Path("outputs/raw"))
     (home / "list.csv").write_text("id,dataset\n" + "".join(f"{i:04d},thuman\n" for i in range(5)))
     gdna("import-checkpoint", "my model.ckpt", "out=outputs/thuman", "data_list=list.csv")
     model = home / "outputs/thuman" / CHECKPOINT

@@ -73,7 +73,8 @@ def as_typed(value: Any) -> str:
 
 def verb_help(verb: Verb) -> str:
     """Usage, keys by section, config groups, examples."""
-    lines = [f"gdna {verb.name}: {verb.summary}", "", f"Usage: gdna {verb.name} [key=value ...]", ""]
+    bare = f"{verb.positional.upper()} " if verb.positional else ""
+    lines = [f"gdna {verb.name}: {verb.summary}", "", f"Usage: gdna {verb.name} {bare}[key=value ...]", ""]
     section = ""
     for key in keys(verb.settings()):
         if key.section != section:
