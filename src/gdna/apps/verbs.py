@@ -19,6 +19,7 @@ class Verb:
     kept: str
     groups: tuple[str, ...] = ()
     renames_jobs: bool = False  # each job of a sweep gets an expname of its own
+    positional: str | None = None  # the key that an argument without "=" gives
 
 
 VERBS = {
@@ -68,6 +69,18 @@ VERBS = {
             ("precompute expname=coarse datamodule=open agent_tot=1 agent_id=0",),
             "finished scans are kept; the same command computes the others",
             ("datamodule", "experiments"),
+        ),
+        Verb(
+            "import-checkpoint",
+            "take over a model of the original code",
+            config.ImportCheckpoint,
+            "gdna.apps.import_checkpoint",
+            (
+                "import-checkpoint outputs/renderpeople/checkpoints/last.ckpt",
+                "import-checkpoint thuman.ckpt out=outputs/thuman data_list=lib/dataset/thuman.csv",
+            ),
+            "no unfinished file is left behind",
+            positional="path",
         ),
         Verb(
             "evaluate",
