@@ -43,7 +43,7 @@ ORIGINAL = [
 
 
 def parse(command: str):
-    name, *overrides = shlex.split(command)
+    name, overrides = cli.split_verb(shlex.split(command))
     return compose.settings(cli.find_verb(name), overrides)
 
 
