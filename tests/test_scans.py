@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,14 +12,21 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
+from gdna.apps import cli
 from gdna.body.open_body import open_body
 from gdna.data.inside import inside
+from gdna.data.scan import read_scan
 from gdna.errors import GdnaError
+from gdna.scans import location
 from gdna.scans.build import build_pack, pack_scan
 from gdna.scans.codec import QUANTUM, decode, decode_parameters, encode, reference
+from gdna.scans.datasheet import fill, tables
+from gdna.scans.location import find_pack
 from gdna.scans.pack import ScanPack, open_pack, write_pack
 from gdna.scans.split import held_out_people
+from gdna.scans.statistics import measure, statistics
 from gdna.scans.types import About, BodyParameters, PackedScan, Surface
 from gdna.synthesize.scan_file import SyntheticScan
 from gdna.types import BodyParams
@@ -234,3 +242,149 @@ def as_synthetic(scan: PackedScan) -> SyntheticScan:
         joint_rotations=body.joint_rotations, joints=body.joints, garments=about.garments, seed=about.seed,
         index=about.index, pose_index=about.pose_index,
     )  # fmt: skip
+
+
+def run(*command: object) -> int:
+    return cli.main([str(word) for word in command])
+
+
+def test_verify_prints_one_json_object(pack: ScanPack, capsys) -> None:
+    assert run("scans", "verify", f"pack={pack.path}") == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = {
+        "people": 2,
+        "held_out": 1,
+        "extra_poses": 1,
+        "garments": 2,
+        "bytes": pack.path.stat().st_size,
+        "bad": 0,
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert found["wearers"] == {"hat": 2, "jumper": 2}
+
+
+def test_verify_finds_what_is_bad(scan: PackedScan, pack: ScanPack, tmp_path: Path, capsys) -> None:
+    """One scan of each: a hole, a label without faces, joints of another body, flipped bits, a split person."""
+    surface, body = scan.surface, scan.body
+    keep = np.arange(len(surface.faces)) != np.flatnonzero(surface.face_labels == 2)[50]
+    holed = Surface(surface.vertices, surface.faces[keep], surface.face_labels[keep], surface.visible[keep])
+    unlabelled = dataclasses.replace(surface, face_labels=np.where(surface.face_labels == 3, 2, surface.face_labels))
+    moved = dataclasses.replace(body, joints=body.joints + np.float32(1e-3))
+    scans = {
+        "0000": scan,
+        "0001": dataclasses.replace(scan, surface=holed),
+        "0002": dataclasses.replace(scan, surface=unlabelled),
+        "0003": dataclasses.replace(scan, body=moved),
+        "0004": scan,
+        "0000_pose1": dataclasses.replace(scan, about=dataclasses.replace(scan.about, pose_index=1)),
+    }
+    packed = []
+    for name, one in scans.items():
+        about = dataclasses.replace(one.about, name=name, person=name.split("_")[0])
+        packed.append(pack_scan(dataclasses.replace(one, about=about)))
+    entries = [dataclasses.replace(p.entry, held_out="pose1" in p.entry.name) for p in packed]
+    blobs = [p.blob if p.entry.name != "0004" else p.blob[:-1] + bytes([p.blob[-1] ^ 1]) for p in packed]
+    path = write_pack(tmp_path / "bad.gdnapack", entries, blobs).path
+    assert run("scans", "verify", f"pack={path}") == cli.BAD_INPUT
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    faults = {fault.split(": ")[0]: fault for fault in found["faults"]}
+    assert found["bad"] == 4
+    assert "held_out=True" in faults["0000_pose1"]
+    assert "3 open edges" in faults["0001"]
+    assert "no face is labelled hat" in faults["0002"]
+    assert "joints lie 1.7 mm" in faults["0003"]
+    assert "scan 0004 is damaged" in found["faults"][-1]
+    assert "4 of 6 scans are bad" in printed.err
+
+
+def test_an_exported_scan_is_read_as_any_scan(pack: ScanPack, tmp_path: Path, capsys) -> None:
+    assert run("scans", "export", f"pack={pack.path}", "held_out=0", f"out={tmp_path}") == 0
+    assert run("scans", "export", f"pack={pack.path}", "person=0000", "pose=1", f"out={tmp_path}") == 0
+    assert capsys.readouterr().out.split() == [
+        str(tmp_path / name) for name in ("0001.ply", "0001.npz", "0000_pose1.ply", "0000_pose1.npz")
+    ]
+    inner = pack.read(pack.find("0001")).to_scan()
+    read = read_scan(tmp_path / "0001.ply")
+    np.testing.assert_allclose(read.betas, inner.betas)
+    np.testing.assert_allclose(read.joint_rotations, inner.joint_rotations)
+    assert len(read.faces) == len(inner.faces)
+    np.testing.assert_allclose(read.vertices.mean(0), inner.vertices.mean(0), atol=1e-4)  # metres; united vertices
+    with np.load(tmp_path / "0001.npz", allow_pickle=False) as file:
+        assert (len(file["face_labels"]), json.loads(str(file["about"]))["person"]) == (len(inner.faces), "0001")
+    assert run("scans", "export", f"pack={pack.path}", "held_out=1", f"out={tmp_path}") == cli.BAD_INPUT
+    assert run("scans", "export", f"pack={pack.path}", "held_out=0", "person=0000") == cli.BAD_INPUT
+
+
+def test_preprocess_reads_the_pack(pack: ScanPack, tmp_path: Path, monkeypatch) -> None:
+    """People, split and poses as asked; where the open scans' folder is missing, from the pack that is found."""
+    monkeypatch.chdir(tmp_path)
+    small = ("points=2000", "surface_points=1000", "views=1", "image_size=64")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/open_scans.gdnapack").write_bytes(pack.path.read_bytes())
+    extra = ("datamodule.scans_path=data/open_scans.gdnapack", "datamodule.poses=extra")
+    assert run("preprocess", *extra, "datamodule.dataset_path=extra", *small) == 0
+    assert run("preprocess", "datamodule.split=held_out", "datamodule.dataset_path=held_out", *small) == 0
+    prepared = {folder: sorted(p.parent.name for p in Path(folder).glob("*/*.safetensors")) for folder in
+                ("extra", "held_out")}  # fmt: skip
+    assert prepared == {"extra": ["0000_pose1"], "held_out": ["0001"]}
+    assert run("preprocess", "datamodule.split=held_out", "datamodule.poses=extra", *small) == cli.BAD_INPUT
+
+
+def test_the_pack_is_found_without_being_named(pack: ScanPack, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_pack("x.gdnapack") == Path("x.gdnapack")
+    monkeypatch.setattr(location.resources, "files", lambda package: tmp_path / "package")
+    with pytest.raises(GdnaError, match="no pack of open scans"):
+        find_pack()
+    for place in (tmp_path / "package/released", tmp_path / "data"):
+        place.mkdir(parents=True)
+        (place / location.FILE_NAME).write_bytes(b"")
+        assert find_pack().resolve() == place / location.FILE_NAME
+
+
+def test_sheets_show_everybody(pack: ScanPack, tmp_path: Path) -> None:
+    size = ("image_size=96", "rows=1")
+    assert run("scans", "sheet", f"pack={pack.path}", f"out={tmp_path}", *size) == 0
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == ["overview.png", "sheet_000.png", "sheet_001.png"]
+    with Image.open(tmp_path / "people/0000.png") as image:
+        pixels = np.asarray(image)
+    shaded, normals = np.split(pixels, 2)
+    assert np.ptp(shaded.astype(int), axis=-1).max() < 60  # clay is nearly grey, normals are not
+    assert np.ptp(normals.astype(int), axis=-1).max() > 100
+    blank = np.flatnonzero((shaded == 255).all((0, 2)))
+    assert len(np.flatnonzero(np.diff(blank) > 1)) == 4  # four people side by side
+
+
+def test_the_datasheet_is_filled_in(pack: ScanPack, tmp_path: Path) -> None:
+    names = ("contents", "quality", "shape", "garments", "poses")
+    page = tmp_path / "scans.md"
+    page.write_text("# Title\n" + "".join(f"<!-- begin {n} -->\nold {n}\n<!-- end {n} -->\ntext\n" for n in names))
+    command = ("scans", "datasheet", f"pack={pack.path}", f"out={page}", f"images={tmp_path}")
+    assert run(*command) == 0
+    text = page.read_text()
+    assert "| people | 2 |" in text
+    assert "| jumper | 2 |" in text
+    assert "| age (trait) | 20 |" in text
+    assert "| wool | 2 |" in text
+    assert "old" not in text
+    assert text.count("text\n") == len(names)
+    assert run(*command) == 0
+    assert page.read_text() == text
+    for kind in ("shape", "garments", "poses"):
+        assert (tmp_path / f"scans_{kind}.png").stat().st_size > 3000
+    page.write_text("# Title\n")
+    assert run(*command) == cli.BAD_INPUT
+
+
+def test_the_shipped_datasheet_has_its_markers(pack: ScanPack, tmp_path: Path) -> None:
+    page = tmp_path / "scans.md"
+    page.write_text((Path(__file__).resolve().parents[1] / "docs/scans.md").read_text())
+    fill(page, tables(pack, statistics(pack)))
+
+
+def test_bodies_are_measured_in_metres_and_kilograms() -> None:
+    model = open_body()
+    height, weight = measure(model, np.zeros(model.num_betas, np.float32))
+    assert 1.6 < height < 1.8
+    assert 18 < weight / height**2 < 27  # body mass index of the mean adult

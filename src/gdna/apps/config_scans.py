@@ -55,7 +55,7 @@ class ScansSheet:
     out: str = key("outputs/scans/sheets", "folder of the pictures")
     people: int | None = key(None, "only so many people; null: all")
     extra_poses: bool = key(False, "the extra poses too")
-    image_size: int = key(400, "pixels of a view")
+    image_size: int = key(640, "pixels of a view, which is 2.6 m across and then cut to the person")
     rows: int = key(4, "people on a sheet")
     workers: int = key(1, "processes on this machine")
 
@@ -65,5 +65,5 @@ class ScansDatasheet:
     """Keys of `gdna scans datasheet`."""
 
     pack: str | None = key(None, WHICH_PACK)
-    out: str = key("docs/scans.md", "text whose tables are filled in; written where it is missing")
+    out: str = key("docs/scans.md", "text whose tables are filled in between their markers")
     images: str = key("docs/images", "folder of the plots")

@@ -78,6 +78,8 @@ def read_folder(folder: Path | str) -> PackedScan:
     scan = load_scan(folder)
     with np.load(Path(folder) / FILE_NAME, allow_pickle=False) as file:
         words, translation = json.loads(str(file["description"])), file["translation"]
+    traits = words.get("traits", {})
+    version = traits.pop("generator_version", words.get("generator_version"))
     about = About(
         name=scan.name,
         person=f"{scan.index:04d}",
@@ -86,8 +88,8 @@ def read_folder(folder: Path | str) -> PackedScan:
         label_names=scan.label_names,
         seed=scan.seed,
         index=scan.index,
-        generator_version=int(words["generator_version"]),
-        traits=words.get("traits", {}),
+        generator_version=int(version),
+        traits=traits,
     )
     surface = Surface(scan.vertices, scan.faces, scan.face_labels, scan.visible)
     body = BodyParameters(scan.betas, scan.joint_rotations, scan.joints, translation)

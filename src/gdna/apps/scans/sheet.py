@@ -14,11 +14,11 @@ from gdna.apps.config_scans import ScansSheet
 from gdna.render.video import contact_sheet, save_png
 from gdna.scans.location import find_pack
 from gdna.scans.pack import ScanPack, open_pack
-from gdna.scans.pictures import four_sides, front
+from gdna.scans.pictures import four_sides, front, fronts
 
 FRONTS, SIDES = "fronts", "people"
 OVERVIEW_COLUMNS = 20
-OVERVIEW_SIZE = 160  # pixels
+OVERVIEW_SIZE = 220  # pixels
 
 
 def run(keys: ScansSheet) -> None:
@@ -30,12 +30,14 @@ def run(keys: ScansSheet) -> None:
     names = [e.name for e in entries]
     run_batch(names, partial(draw, pack=pack, keys=keys), "sheet", "scans", keys.workers)
     labels = [f"{e.name}*" if e.held_out else e.name for e in entries]
-    fronts = [read_png(out / FRONTS / f"{name}.png") for name in names]
-    save_png(out / "overview.png", contact_sheet(fronts, OVERVIEW_COLUMNS, pad=0, labels=labels))
+    small = fronts([read_png(out / FRONTS / f"{name}.png") for name in names])
+    save_png(out / "overview.png", contact_sheet(small, OVERVIEW_COLUMNS, pad=0, labels=labels))
     for first in range(0, len(names), keys.rows):
         page = slice(first, first + keys.rows)
         rows = [read_png(out / SIDES / f"{name}.png") for name in names[page]]
-        about = [f"{label}: {', '.join(e.about.garments)}" for label, e in zip(labels[page], entries[page], strict=True)]
+        about = [
+            f"{label}: {', '.join(e.about.garments)}" for label, e in zip(labels[page], entries[page], strict=True)
+        ]
         save_png(out / f"sheet_{first // keys.rows:03d}.png", contact_sheet(rows, 2, labels=about))
     print(f"all people: {out / 'overview.png'} (* held out)\nfrom four sides: {out}/sheet_*.png")
 
