@@ -94,6 +94,7 @@ def test_help_is_quick_and_brings_neither_torch_nor_hydra():
     code = (
         "import sys; from gdna.apps.cli import main\n"
         "assert main(['--help']) == main(['train', '--help']) == main(['generate', '-h']) == 0\n"
+        "assert main(['scans']) == main(['scans', '-h']) == main(['scans', 'export', '--help']) == 0\n"
         "assert not {'torch', 'numpy', 'hydra', 'omegaconf'} & set(sys.modules)"
     )
     start = time.monotonic()
@@ -120,7 +121,12 @@ def test_help_is_quick_and_brings_neither_torch_nor_hydra():
         ("train", "no prepared scans"),
         ("train +experiments=fine", "no prepared scans"),
         ("precompute", "outputs/coarse: not found"),
-        ("preprocess", "data/open_scans"),
+        ("preprocess datamodule.scans_path=nowhere", "nowhere: no meshes found"),
+        ("preprocess datamodule.scans_path=nowhere.gdnapack", "nowhere.gdnapack: no such file"),
+        ("scans verfy", "did you mean scans verify?"),
+        ("scans verify pack=nowhere.gdnapack", "nowhere.gdnapack: no such file"),
+        ("scans export held_out=0 person=0000", "give one of them"),
+        ("scans pack source=[nowhere]", "nowhere: no scans"),
         ("preprocess datamodule=thuman", "datamodule.body_path=data/SMPL_NEUTRAL.pkl: no such file"),
     ],
 )

@@ -28,7 +28,7 @@ from gdna.scans.pack import ScanPack, open_pack, write_pack
 from gdna.scans.split import held_out_people
 from gdna.scans.statistics import measure, statistics
 from gdna.scans.types import About, BodyParameters, PackedScan, Surface
-from gdna.synthesize.scan_file import SyntheticScan
+from gdna.synthesize.scan_file import FILE_NAME
 from gdna.types import BodyParams
 
 ROUNDING = QUANTUM / 2 * np.sqrt(3)  # metres that a vertex may move: half a step along each axis
@@ -219,9 +219,10 @@ def test_held_out_people_are_spread_over_outfits_whatever_their_order() -> None:
 
 def test_a_pack_is_built_from_folders_and_from_packs(scan: PackedScan, pack: ScanPack, tmp_path: Path) -> None:
     for one in (scan, person(0, 1), person(1)):
-        as_synthetic(one).save(tmp_path / "scans" / one.about.name)
+        save_as_synthesized(one, tmp_path / "scans" / one.about.name)
     whole = build_pack(tmp_path / "whole.gdnapack", [tmp_path / "scans"])
     assert [e.name for e in whole.entries] == ["0000", "0000_pose1", "0001"]
+    assert {(e.about.generator_version, e.about.traits["pose"]) for e in whole.entries} == {(3, "standing")}
     parts = []
     for k, names in enumerate((["0001"], ["0000", "0000_pose1"])):
         for name in names:
@@ -234,13 +235,19 @@ def test_a_pack_is_built_from_folders_and_from_packs(scan: PackedScan, pack: Sca
     assert not (tmp_path / "twice.gdnapack").exists()
 
 
-def as_synthetic(scan: PackedScan) -> SyntheticScan:
+def save_as_synthesized(scan: PackedScan, folder: Path) -> None:
+    """A scan's folder as the generator writes it."""
     about, surface, body = scan.about, scan.surface, scan.body
-    return SyntheticScan(
-        name=about.name, vertices=surface.vertices, faces=surface.faces, face_labels=surface.face_labels,
-        label_names=about.label_names, visible=surface.visible, betas=body.betas,
-        joint_rotations=body.joint_rotations, joints=body.joints, garments=about.garments, seed=about.seed,
-        index=about.index, pose_index=about.pose_index,
+    words = {key: getattr(about, key) for key in ("name", "label_names", "garments", "seed", "index", "pose_index")}
+    traits = {"age": 20.0, "gender": 0.5, "height": 1.7, "weight": 0.5, "muscle": 0.5, "proportions": 0.5,
+              "pose": "standing", "fabrics": ["wool"], "redraws": 0, "stretch": 1.1, "outside": 0.0, "deepest": 0.0,
+              "generator_version": 3}  # fmt: skip
+    folder.mkdir(parents=True)
+    np.savez(
+        folder / FILE_NAME, vertices_quantised=np.round(surface.vertices / 5e-5).astype(np.int16), quantum=5e-5,
+        faces=surface.faces, face_labels=surface.face_labels, visible=np.packbits(surface.visible), betas=body.betas,
+        joint_rotations=body.joint_rotations, joints=body.joints, translation=np.zeros(3, np.float32),
+        description=np.array(json.dumps({**words, "traits": traits})),
     )  # fmt: skip
 
 

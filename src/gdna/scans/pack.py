@@ -69,8 +69,8 @@ class ScanPack:
             if (entry.about.person, entry.about.pose_index) == (name, pose) or (entry.name == name and pose == 0):
                 return entry
         poses = [e.about.pose_index for e in self.entries if e.about.person == name]
-        people = self.people()
-        known = f"poses {poses}" if poses else f"{len(people)} people, {people[0].name} to {people[-1].name}"
+        people = sorted({e.about.person for e in self.entries})
+        known = f"poses {poses}" if poses else f"{len(people)} people, {people[0]} to {people[-1]}"
         raise GdnaError(f"{self.path}: no scan of person={name} pose={pose}; there are {known}")
 
     def read(self, entry: Entry) -> PackedScan:
