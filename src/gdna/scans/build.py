@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gdna.data.people import person_of
 from gdna.errors import GdnaError
 from gdna.scans.codec import QUANTUM, encode
 from gdna.scans.pack import SUFFIX, Entry, ScanPack, open_pack, write_pack
@@ -82,7 +83,7 @@ def read_folder(folder: Path | str) -> PackedScan:
     version = traits.pop("generator_version", words.get("generator_version"))
     about = About(
         name=scan.name,
-        person=f"{scan.index:04d}",
+        person=person_of(scan.name),
         pose_index=scan.pose_index,
         garments=scan.garments,
         label_names=scan.label_names,
