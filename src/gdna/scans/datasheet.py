@@ -68,8 +68,12 @@ def _contents(pack: ScanPack, statistics: Statistics) -> list[tuple[str, object]
 
 def _quantiles(head: str, rows: dict[str, np.ndarray]) -> str:
     quantiles = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
-    body = [(name, *(f"{v:.3g}" for v in np.quantile(values, quantiles))) for name, values in rows.items()]
+    body = [(name, *(_number(v) for v in np.quantile(values, quantiles))) for name, values in rows.items()]
     return _table((head, "least", "5 %", "25 %", "median", "75 %", "95 %", "most"), body)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _counts(head: str, counts: Counter[str], unit: str) -> str:
