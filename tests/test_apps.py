@@ -45,7 +45,7 @@ ORIGINAL = [
 
 
 def parse(command: str):
-    name, *overrides = shlex.split(command)
+    name, overrides = cli.split_verb(shlex.split(command))
     verb = cli.find_verb(name)
     return compose.settings(verb, cli.named(verb, translate(verb.name, overrides).arguments))
 
@@ -99,6 +99,7 @@ def test_help_is_quick_and_brings_neither_torch_nor_hydra():
     code = (
         "import sys; from gdna.apps.cli import main\n"
         "assert main(['--help']) == main(['train', '--help']) == main(['generate', '-h']) == 0\n"
+        "assert main(['scans']) == main(['scans', '-h']) == main(['scans', 'export', '--help']) == 0\n"
         "assert not {'torch', 'numpy', 'hydra', 'omegaconf'} & set(sys.modules)"
     )
     start = time.monotonic()
@@ -125,8 +126,13 @@ def test_help_is_quick_and_brings_neither_torch_nor_hydra():
         ("train", "no prepared scans"),
         ("train +experiments=fine", "no prepared scans"),
         ("precompute", "outputs/coarse: not found"),
-        ("preprocess", "data/open_scans"),
         ("preprocess datamodule=thuman", "lib/smpl/smpl_model/SMPL_NEUTRAL.pkl: no such file"),
+        ("preprocess datamodule.scans_path=nowhere", "nowhere: no meshes found"),
+        ("preprocess datamodule.scans_path=nowhere.gdnapack", "nowhere.gdnapack: no such file"),
+        ("scans verfy", "did you mean scans verify?"),
+        ("scans verify pack=nowhere.gdnapack", "nowhere.gdnapack: no such file"),
+        ("scans export held_out=0 person=0000", "give one of them"),
+        ("scans pack source=[nowhere]", "nowhere: no scans"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(command, expected, tmp_path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import gdna
 from gdna.apps.config import TRACEBACK_VARIABLE
-from gdna.apps.verbs import ALIASES, VERBS, Verb
+from gdna.apps.verbs import ALIASES, FAMILIES, VERBS, Verb
 from gdna.errors import GdnaError
 
 BAD_INPUT = 2
@@ -44,7 +44,13 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"gdna {gdna.__version__}")
         return 0
-    verb, rest = find_verb(arguments[0]), arguments[1:]
+    name, rest = split_verb(arguments)
+    if name in FAMILIES:
+        from gdna.apps.help import family_help
+
+        print(family_help(name))
+        return 0
+    verb = find_verb(name)
     if "-h" in rest or "--help" in rest:
         from gdna.apps.help import verb_help
 
@@ -86,6 +92,13 @@ def named(verb: Verb, arguments: list[str]) -> list[str]:
 
 def run_verb(verb: Verb, settings: object) -> None:
     importlib.import_module(verb.module).run(settings)
+
+
+def split_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The verb's name, of one or two words, and what follows it; a family's name alone where no action follows it."""
+    family = arguments[0] in FAMILIES
+    words = 2 if family and len(arguments) > 1 and not arguments[1].startswith("-") else 1
+    return " ".join(arguments[:words]), list(arguments[words:])
 
 
 def find_verb(name: str) -> Verb:

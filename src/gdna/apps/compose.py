@@ -38,7 +38,7 @@ def settings(verb: Verb, overrides: list[str]) -> Any:
     register(verb)
     try:
         with initialize(version_base=HYDRA_VERSION, config_path=None):
-            return frozen(compose(verb.name, overrides))
+            return frozen(compose(verb.config_name, overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise GdnaError(_explain(error)) from error
 
@@ -55,7 +55,7 @@ def sweep(verb: Verb, overrides: list[str], job: Callable[[Verb, Any], None]) ->
     register(verb)
     failures = Path(SWEEP_FOLDER, f".failed.{os.getpid()}").absolute()
 
-    @hydra.main(version_base=HYDRA_VERSION, config_path=None, config_name=verb.name)
+    @hydra.main(version_base=HYDRA_VERSION, config_path=None, config_name=verb.config_name)
     def one(config: DictConfig) -> None:
         tried = [o for o in HydraConfig.get().overrides.task if o not in overrides]
         if verb.renames_jobs and not any(o.startswith("expname=") for o in tried):
@@ -87,8 +87,8 @@ def as_yaml(tree: Any) -> str:
 def register(verb: Verb) -> None:
     """Tell Hydra the verb's schema and the groups it may choose from."""
     store = ConfigStore.instance()
-    store.store(name=f"{verb.name}_schema", node=writable(verb.settings))
-    defaults: list[Any] = [f"{verb.name}_schema"]
+    store.store(name=f"{verb.config_name}_schema", node=writable(verb.settings))
+    defaults: list[Any] = [f"{verb.config_name}_schema"]
     for group in verb.groups:
         for option, node in NODES[group].items():
             if dataclasses.is_dataclass(node):
@@ -97,7 +97,7 @@ def register(verb: Verb) -> None:
                 store.store(group=group, name=option, package="_global_", node=node)
     if "datamodule" in verb.groups:
         defaults.append({"datamodule": "open"})
-    store.store(name=verb.name, node={"defaults": [*defaults, "_self_"]})
+    store.store(name=verb.config_name, node={"defaults": [*defaults, "_self_"]})
 
 
 def writable(schema: Any) -> DictConfig:

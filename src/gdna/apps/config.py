@@ -24,6 +24,7 @@ from gdna.train.settings import (
 
 TRACEBACK_VARIABLE = "GDNA_TRACEBACK"  # any value shows the traceback of bad input too
 OUTPUTS = "outputs"  # experiments lie below
+OPEN_SCANS = "data/open_scans"
 CACHE = "cache_img_dvr"  # correspondences, in the coarse model's experiment
 CONTRADICTION = "the checkpoint brings its own; a contradiction is an error"
 SMPL_MODELS = "body, body_path and gender, for a model of SMPL bodies"
@@ -57,6 +58,22 @@ class Bones(Enum):
     body = "body"
 
 
+class Split(Enum):
+    """Which people of a pack."""
+
+    train = "train"
+    held_out = "held_out"
+    all = "all"
+
+
+class Poses(Enum):
+    """Which of a person's scans in a pack."""
+
+    first = "first"
+    extra = "extra"
+    all = "all"
+
+
 class Stage(Enum):
     coarse = "coarse"
     fine = "fine"
@@ -73,7 +90,13 @@ class CacheMethod(Enum):
 class DataModule(DataSettings):
     """Where a data set lies and what is drawn from it."""
 
-    scans_path: str = key("data/open_scans", "scans: meshes with body parameters beside them")
+    scans_path: str = key(
+        OPEN_SCANS,
+        "scans: a pack, or a folder of meshes with body parameters beside them; where the open scans' folder is not "
+        "there, their pack",
+    )
+    split: Split = field(default=Split.train, metadata={HELP: "people of a pack"})
+    poses: Poses = field(default=Poses.first, metadata={HELP: "scans of each person of a pack"})
     params_path: str | None = key(None, "body parameters, where they do not lie beside the meshes")
     dataset_path: str = key("data/open_processed", "prepared samples, written by preprocess")
     data_list: str | None = key(None, "a text or csv file whose first column names the scans to use; null: all")
@@ -204,7 +227,7 @@ class Synthesize:
     count: int = key(8, "people")
     extra_poses: int = key(0, "scans of each person in other poses, for evaluation; they go to <out>_poses")
     seed: int = key(0, "the same seed makes the same people")
-    out: str = key("data/open_scans", "folder of the scans")
+    out: str = key(OPEN_SCANS, "folder of the scans")
     ply: bool = key(False, "write NAME.ply too, to look at (preprocess does not need it)")
     tot: int = key(1, "split the people over so many processes or machines")
     id: int = key(0, "which of them this is, from 0")
@@ -254,7 +277,7 @@ _FINE = fine_settings()
 
 GROUPS = {
     "datamodule": {
-        "open": "people made by gdna synthesize",
+        "open": "people made by gdna synthesize: a folder of them, or the pack",
         "thuman": "THuman2.0 as downloaded, with SMPL",
         "renderpeople": "RenderPeople, with SMPL",
         "3dpeople": "3DPeople, with SMPL",

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from gdna.apps.config import AS_IN, GROUPS
-from gdna.apps.verbs import ALIASES, VERBS, Verb
+from gdna.apps.verbs import ALIASES, FAMILIES, VERBS, Verb
 from gdna.keys import HELP
 
 OVERVIEW = """gdna: learns clothed, animatable, detailed 3D people from static scans; animates and exports them.
@@ -107,4 +107,14 @@ def overview() -> str:
     lines += ["", "  " + ", ".join(f"{alias} is another name of {name}" for alias, name in ALIASES.items())]
     lines += ["", "gdna VERB --help lists a verb's keys, their defaults and meanings.", "", "Examples:"]
     lines += [f"  gdna {verb.examples[0]}" for verb in VERBS.values()]
+    return "\n".join(lines)
+
+
+def family_help(family: str) -> str:
+    """The actions of a family of verbs."""
+    actions = [verb for verb in VERBS.values() if verb.name.startswith(f"{family} ")]
+    lines = [f"gdna {family}: {FAMILIES[family]}", "", f"Usage: gdna {family} ACTION [key=value ...]", ""]
+    lines += [f"  {verb.name:<15} {verb.summary}" for verb in actions]
+    lines += ["", f"gdna {family} ACTION --help lists an action's keys, their defaults and meanings.", "", "Examples:"]
+    lines += [f"  gdna {example}" for verb in actions for example in verb.examples]
     return "\n".join(lines)
