@@ -225,7 +225,8 @@ class Synthesize:
     """Keys of `gdna synthesize`."""
 
     count: int = key(8, "people")
-    extra_poses: int = key(0, "scans of each person in other poses, for evaluation; they go to <out>_poses")
+    extra_poses: int = key(0, "scans of a person in other poses; they go to <out>_poses")
+    extra_people: int | None = key(None, "how many of the people, from the first, come in other poses; null: all")
     seed: int = key(0, "the same seed makes the same people")
     out: str = key(OPEN_SCANS, "folder of the scans")
     ply: bool = key(False, "write NAME.ply too, to look at (preprocess does not need it)")
