@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from gdna.synthesize.accessories import fit_accessory
+from gdna.synthesize.accessories import Accessory
 from gdna.synthesize.assemble import Part, covered_by, tuck_under, widened
 from gdna.synthesize.closing import FrontEdges, Solid, close_sheet, fan_loops, open_loops
 from gdna.synthesize.cloth import Draped
@@ -15,10 +16,14 @@ from gdna.synthesize.garments import Pattern
 from gdna.synthesize.mannequin import ARM_JOINTS, limb_weights
 from gdna.synthesize.quads import boundary_mask, triangulate, vertex_normals
 from gdna.synthesize.stage import Stage, blend
+from gdna.synthesize.trims import trims
 
 FINE_ENOUGH = 3000  # faces of hair or a hat
 SHRUNK = 0.0015  # metres by which subdivision draws a skull in
 LID_DEPTH = 0.02  # metres under the skin where the lid over an open front runs
+
+
+Headwear = tuple[str, Accessory]  # "hat" or "hair"
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,9 @@ class _Layer:
         return tuck_under(points, covered, self.vertices, self.faces, self.rim)
 
 
-def dressed_parts(stage: Stage, worn: list[Worn], hair: str | None, hat: str | None, recess: float) -> list[Part]:
-    """Closed parts of the person: body, eyes, shoes, garments from the inside out, hair and hat. Lids lie `recess`
-    metres inside the hems."""
+def dressed_parts(stage: Stage, worn: list[Worn], headwear: Sequence[Headwear], recess: float) -> list[Part]:
+    """Closed parts of the person: body, eyes, shoes, garments from the inside out with their trims, hat and hair. Lids
+    lie `recess` metres inside the hems."""
     body = stage.body
     arms = limb_weights(body.skin_weights, ARM_JOINTS)
     trunk = body.skin_faces[(arms[body.skin_faces] < 0.3).all(1)]
@@ -65,8 +70,11 @@ def dressed_parts(stage: Stage, worn: list[Worn], hair: str | None, hat: str | N
     garments = []
     for w, sheet in zip(worn, sheets, strict=True):
         solid = close_sheet(sheet.vertices, w.draped.quads, recess, _front(w.pattern, skin, trunk))
-        garments.append(Part(w.pattern.garment.name, solid))
-    return [*_bare_parts(stage, skin, shoes), *garments, *_headwear(stage, hair, hat)]
+        label = w.pattern.garment.name
+        garments.append(Part(label, solid))
+        sewn = trims(w.pattern, replace(w.draped, vertices=sheet.vertices), stage.upward)
+        garments += [Part(label, Solid(t.vertices, t.faces, np.zeros(len(t.faces), bool))) for t in sewn]
+    return [*_bare_parts(stage, skin, shoes), *garments, *_headwear(stage, headwear)]
 
 
 def _sheet(worn: Worn) -> _Layer:
@@ -110,18 +118,16 @@ def _front(pattern: Pattern, skin: Float[np.ndarray, "C 3"], faces: Int[np.ndarr
     return FrontEdges(pattern.front, into_body)
 
 
-def _headwear(stage: Stage, hair: str | None, hat: str | None) -> list[Part]:
-    """Hair and hat, closed around the middle of the skull; hair under the hat."""
+def _headwear(stage: Stage, headwear: Sequence[Headwear]) -> list[Part]:
+    """Hats and hair, outermost first; what is open is closed around the middle of the skull; hair lies under the hat."""
     parts: list[Part] = []
-    for label, name in (("hat", hat), ("hair", hair)):
-        if name is not None:
-            asset = fit_accessory(name, stage.body.vertices_canonical, stage.body.skin_weights)
-            vertices = stage.wear(asset)
-            for over in (p.solid for p in parts):
-                covered = widened(covered_by(over, vertices), asset.faces)
-                no_rim = np.zeros(len(over.vertices), bool)
-                vertices = tuck_under(vertices, covered, over.vertices, over.faces[~over.lining], no_rim)
-            parts.append(Part(label, _closed(*_refined(vertices, asset.faces), stage.skull)))
+    for label, asset in headwear:
+        vertices = stage.wear(asset)
+        for over in (p.solid for p in parts):
+            covered = widened(covered_by(over, vertices), asset.faces)
+            no_rim = np.zeros(len(over.vertices), bool)
+            vertices = tuck_under(vertices, covered, over.vertices, over.faces[~over.lining], no_rim)
+        parts.append(Part(label, _closed(*_refined(vertices, asset.faces), stage.skull)))
     return parts
 
 

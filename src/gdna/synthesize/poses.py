@@ -7,12 +7,15 @@ about the body's axes there: x bends forward (for the trunk; hips bend with -x, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation, Slerp
 
 from gdna.body.skeleton import JOINT_NAMES
+from gdna.data.motion import load_motion
 from gdna.synthesize.capsules import Capsules
 from gdna.synthesize.mannequin import Mannequin, joint, start_rotations
 
@@ -31,6 +34,11 @@ LIMITS = {  # degrees about x, y, z for the left side; the right side mirrors y 
     "hip": ((-115, 35), (-40, 40), (-4, 50)),
 }  # fmt: skip
 
+
+CROSSED = (  # degrees: (raised, forward, twist, elbow's flex, its roll) of two arms that pass before the chest
+    ((-29, 72, 33, 84, 3), (-37, 86, 33, 88, 50)), ((-64, 70, 43, 86, 18), (-12, 89, -55, 113, 41)),
+    ((-62, 67, 46, 86, 12), (-17, 83, 22, 80, 47)), ((-2, 72, 6, 116, -7), (-31, 87, 8, 83, 18)),
+)  # fmt: skip
 
 Degrees = float | int
 
@@ -208,35 +216,126 @@ def _bend_over(d: _Draft) -> None:
         d.bend(f"{side}_hip", -d.about(0, 20))
 
 
+def _arms_crossed(d: _Draft) -> None:
+    _stand(d) if d.rng.random() < 0.6 else _contrapposto(d)
+    d.rotations[[joint(f"{s}_{n}") for s in ("left", "right") for n in ("shoulder", "elbow", "collar")]] = 0
+    arms = CROSSED[int(d.rng.integers(len(CROSSED)))]
+    for side, angles in zip(d.rng.permutation(["left", "right"]), arms, strict=True):
+        raised, forward, twist, flex, roll = (a + d.about(-4, 4) for a in angles)
+        d.arm(side, raised, forward, twist)
+        d.elbow(side, flex, roll)
+
+
+def crosses(rotations: Float[np.ndarray, "24 3"], capsules: Capsules) -> bool:
+    """Whether the wrists have passed each other in front of the chest."""
+    places = capsules.places(rotations)
+    return bool(places[joint("left_wrist"), 0] < places[joint("right_wrist"), 0])
+
+
 Template = Callable[[_Draft], None]
-CALM: tuple[Template, ...] = (_stand, _contrapposto, _walk, _walk, _wave)
-EXPRESSIVE: tuple[Template, ...] = (_run, _reach, _arms_up, _squat, _sit, _lunge, _kick, _dance, _dance, _bend_over)
+POSES: dict[str, tuple[float, tuple[Template, ...]]] = {  # kind: chance, templates
+    "standing": (0.17, (_stand, _contrapposto)),
+    "walking": (0.13, (_walk,)),
+    "running": (0.04, (_run,)),
+    "waving": (0.05, (_wave,)),
+    "reaching": (0.1, (_reach,)),
+    "arms up": (0.08, (_arms_up,)),
+    "arms crossed": (0.08, (_arms_crossed,)),
+    "sitting": (0.07, (_sit,)),
+    "squatting": (0.03, (_squat,)),
+    "lunging": (0.04, (_lunge,)),
+    "kicking": (0.02, (_kick,)),
+    "bending": (0.03, (_bend_over,)),
+    "dancing": (0.06, (_dance,)),
+}
+CALM = ("standing", "walking", "waving")
+MOTION_CHANCE = 0.2  # of a frame of a shipped motion instead of a template
+MOTIONS = {  # clip: kind
+    "walk": "walking", "run": "running", "dance_a": "dancing", "dance_b": "dancing", "spin": "dancing",
+    "kick": "kicking", "spinkick": "kicking", "punch": "punching", "jump": "jumping",
+}  # fmt: skip
+MOTION_WEIGHTS = (2, 1, 4, 4, 1, 1, 1, 1, 1)
+MOTION_JITTER = 4.0  # degrees a joint
+MOST_TILTED = 40.0  # degrees of the pelvis: frames of somersaults are left out
 
 
-def sample_pose(body: Mannequin, rng: np.random.Generator, calm: bool | None = None) -> Float[np.ndarray, "24 3"]:
-    """Joint rotations (radians, root first) of a random pose whose limbs keep apart on this body.
+@dataclass(frozen=True)
+class Pose:
+    """Joint rotations (radians, root first) and what the person does."""
+
+    rotations: Float[np.ndarray, "24 3"]
+    kind: str
+
+
+def sample_pose(body: Mannequin, rng: np.random.Generator, kinds: tuple[str, ...] | None = None) -> Pose:
+    """A random pose whose limbs keep apart on this body: of the templates, or a frame of a shipped motion, jittered.
 
     Every pose also moves head, spine, wrists, collars and toes a little. Limbs that touch are drawn apart a few
-    degrees at a time; where no free pose turns up, the freest of those tried is answered.
+    degrees at a time; where no free pose turns up, the freest of those tried is answered. `kinds` restricts the templates
+    and leaves motions out.
     """
     capsules = Capsules.of(body)
-    calm = bool(rng.random() < 0.5) if calm is None else calm
-    templates = CALM if calm else EXPRESSIVE
+    if kinds is None and rng.random() < MOTION_CHANCE:
+        clip = str(rng.choice(list(MOTIONS), p=np.array(MOTION_WEIGHTS) / sum(MOTION_WEIGHTS)))
+        return Pose(_freest(capsules, rng, lambda d: _frame(d, clip), 0.0, lambda _: True), MOTIONS[clip])
+    names = list(POSES) if kinds is None else list(kinds)
+    chances = np.array([POSES[name][0] for name in names])
+    kind = str(rng.choice(names, p=chances / chances.sum()))
+    templates = POSES[kind][1]
     template = templates[int(rng.integers(len(templates)))]
-    best, best_gap = np.zeros((len(JOINT_NAMES), 3)), -np.inf
+    fidget = 1.0 if kind in CALM else 1.6
+    if kind != "arms crossed":
+        return Pose(_freest(capsules, rng, template, fidget, lambda _: True), kind)
+    rotations = _freest(capsules, rng, template, 0.5, lambda r: crosses(r, capsules))
+    if crosses(rotations, capsules):
+        return Pose(rotations, kind)
+    return Pose(_freest(capsules, rng, _stand, 1.0, lambda _: True), "standing")
+
+
+def _freest(
+    capsules: Capsules,
+    rng: np.random.Generator,
+    template: Template,
+    fidget: float,
+    accepted: Callable[[Float[np.ndarray, "24 3"]], bool],
+) -> Float[np.ndarray, "24 3"]:
+    """The first draft whose limbs keep apart, or the one of all tried that comes closest."""
+    best, best_gap = start_rotations(), -np.inf
     for _ in range(MAX_TRIES):
         draft = _Draft(rng)
         template(draft)
-        _fidget(draft, 1.0 if calm else 1.6)
+        if fidget > 0:
+            _fidget(draft, fidget)
         for _ in range(MAX_REPAIRS):
             rotations = np.radians(_limited(draft.rotations))
             gaps = capsules.gaps(rotations) - capsules.room
-            if gaps.min() > best_gap:
+            if gaps.min() > best_gap and accepted(rotations):
                 best, best_gap = rotations, gaps.min()
             if best_gap > 0:
                 return best
             _draw_apart(draft, capsules, gaps)
     return best
+
+
+@lru_cache(maxsize=len(MOTIONS))
+def _upright_frames(clip: str) -> Float[np.ndarray, "T 24 3"]:
+    """A shipped motion's frames in which the trunk is about upright, turned to the front; degrees."""
+    frames = load_motion(clip).joint_rotations.double().numpy()
+    root = Rotation.from_rotvec(frames[:, 0])
+    upright = np.degrees(np.arccos(np.clip(root.apply([0.0, 1.0, 0.0])[:, 1], -1, 1))) < MOST_TILTED
+    ahead = root.apply([0.0, 0.0, 1.0])
+    heading = np.zeros((len(frames), 3))
+    heading[:, 1] = np.arctan2(ahead[:, 0], ahead[:, 2])
+    frames = frames.copy()
+    frames[:, 0] = (Rotation.from_rotvec(heading).inv() * root).as_rotvec()
+    return np.degrees(frames[upright])
+
+
+def _frame(d: _Draft, clip: str) -> None:
+    """A frame of a motion, jittered and turned a little."""
+    frames = _upright_frames(clip)
+    d.rotations = frames[int(d.rng.integers(len(frames)))] + MOTION_JITTER * d.rng.standard_normal((len(JOINT_NAMES), 3))
+    d.bend("pelvis", 0, d.about(-20, 20), 0)
 
 
 def _draw_apart(d: _Draft, capsules: Capsules, gaps: Float[np.ndarray, " P"]) -> None:
