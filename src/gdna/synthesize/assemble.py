@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int, UInt8
 
-from gdna.synthesize.closing import Solid
+from gdna.synthesize.closing import Solid, fan_loops
 from gdna.synthesize.quads import vertex_normals
 
 TUCK_REACH = 0.03  # metres outside a layer from which covered points are taken back under it
 TUCK_GAP = 0.004  # metres under that layer where they are put
 TUCK_ROUNDS = 2
+ENCLOSE_ROUNDS, ENCLOSE_MARGIN, ENCLOSE_REACH = 6, 0.001, 0.012  # rounds, metres, metres
 SEEN_STEP = 0.002  # metres over a face from which it is asked whether the face is under another solid
 LINING = "lining"
 
@@ -62,6 +64,39 @@ def tuck_under(
         out = (squared < TUCK_REACH**2) & (height > -0.9 * TUCK_GAP) & ~at_rim[face]
         moved[index[out]] = nearest[out] - TUCK_GAP * normal[out]
     return moved
+
+
+def enclose(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], points: Float[np.ndarray, "P 3"]
+) -> Float[np.ndarray, "V 3"]:
+    """An open shell (a garment, a shoe) widened until `points` lie in it. Those that look out of its openings do not
+    count, nor those further outside than `ENCLOSE_REACH`, which belong to another part of the body."""
+    import igl
+
+    ring = igl.adjacency_matrix(faces).astype(np.float64)
+    average = sp.diags(1 / np.maximum(np.asarray(ring.sum(1)).ravel(), 1)) @ ring
+    for _ in range(ENCLOSE_ROUNDS):
+        closed = fan_loops(vertices, faces)
+        points = points[np.abs(igl.fast_winding_number(closed[0], closed[1].astype(np.int64), points)) < 0.5]
+        if len(points) == 0:
+            break
+        _, face, nearest = igl.point_mesh_squared_distance(points, *closed)[:3]
+        step = points - nearest
+        through = (face < len(faces)) & (np.linalg.norm(step, axis=1) < ENCLOSE_REACH)
+        step = step[through]
+        length = np.linalg.norm(step, axis=1, keepdims=True)
+        step = step * (1 + ENCLOSE_MARGIN / np.maximum(length, 1e-6))
+        shift = np.zeros_like(vertices)
+        for k in range(3):
+            corner = faces[face[through], k]
+            longer = np.linalg.norm(step, axis=1) > np.linalg.norm(shift[corner], axis=1)
+            shift[corner[longer]] = step[longer]
+        spread = shift
+        for _ in range(2):
+            spread = average @ spread
+        moved = np.linalg.norm(shift, axis=1, keepdims=True) > 0
+        vertices = vertices + np.where(moved, shift, spread)
+    return vertices
 
 
 def covered_by(solid: Solid, points: Float[np.ndarray, "P 3"]) -> Bool[np.ndarray, " P"]:

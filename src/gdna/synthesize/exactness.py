@@ -12,9 +12,7 @@ from gdna.body.open_body import open_body
 from gdna.synthesize.scan_file import SyntheticScan
 from gdna.types import BodyParams
 
-COINCIDENT = 2e-4  # metres; bare skin is the body itself, stored in steps of 0.05 mm
-MOST_OUTSIDE = 1e-3  # share of the body's surface
-DEEPEST = 0.002  # metres
+COINCIDENT = 5e-4  # metres: bare skin is the body itself, but leans a little under the hems it runs into
 
 
 @dataclass(frozen=True)
@@ -23,10 +21,6 @@ class Exactness:
 
     outside: float  # share of the body's surface
     deepest: float  # metres
-
-    @property
-    def holds(self) -> bool:
-        return self.outside < MOST_OUTSIDE and self.deepest <= DEEPEST
 
 
 def exactness(scan: SyntheticScan) -> Exactness:

@@ -10,7 +10,7 @@ from gdna.synthesize.collider import ALL_BONES, Collider
 from gdna.synthesize.relax import MovingCloth
 from gdna.synthesize.tangle import iron, tangled, widen
 
-ROUNDS = 8
+ROUNDS = 6
 TORN = 1.6  # rest lengths; longer threads are ironed as well
 LIFT_LIMIT = 0.025  # metres that a covered surface may stick out at most; further out it is another part's
 

@@ -31,7 +31,7 @@ class Garment:
     skin_weights: Float[np.ndarray, "V J"]  # rows sum to 1
     pinned: Bool[np.ndarray, " V"]  # held to the body (waistband, belt line)
     fabric: Fabric = field(default_factory=Fabric)
-    across: Float[np.ndarray, " V"] | None = None  # how much larger the cloth is than the modelled shape around the limbs
+    across: Float[np.ndarray, " V"] | None = None  # size against the modelled shape, around the limbs
     along: Float[np.ndarray, " V"] | None = None  # and along them; None: as large
 
 

@@ -1,8 +1,8 @@
 """Hair with volume: solids grown from the scalp, so that every style is closed and follows every head.
 
-A style is a cap, the head's surface in directions from the middle of the skull plus a thickness that ends at a hairline,
-with locks running from the whorl outward, and for longer hair solids swept beside it: a curtain, a tail, a knot. All in the
-canonical pose; heights and lengths are metres on a head of mean size.
+A style is a cap, the head's surface in directions from the middle of the skull plus a thickness that ends at a
+hairline, with locks running from the whorl outward, and for longer hair solids swept beside it: a curtain, a tail, a
+knot. All in the canonical pose; heights and lengths are metres on a head of mean size.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ def knit_cap(body: Mannequin, rng: np.random.Generator) -> Accessory:
 def _cap(style: HairStyle, form: HeadForm, size: float, rng: np.random.Generator) -> Mesh:
     directions, angle, polar = _grid(form)
     line = HAIRLINE + style.receding * np.clip(1 - HAIRLINE_ANGLES / np.radians(75), 0, 1)
+    if style.bumps > 0.003:  # over the ears
+        line = np.minimum(line, np.interp(HAIRLINE_ANGLES, np.radians([0, 60, 75, 180]), [0.1, 0.05, -0.03, -0.06]))
     inside = _over_line(form, directions, line)
     if style.receding > 0.03:  # a bald crown
         inside = np.minimum(inside, 0.05 * form.size * (polar - 0.75))
@@ -128,11 +130,9 @@ def _over_line(form: HeadForm, directions: np.ndarray, line: np.ndarray) -> np.n
     return points[..., 1] - form.eye_height - form.size * np.interp(around, HAIRLINE_ANGLES, line)
 
 
-def _raised(
-    form: HeadForm, directions: np.ndarray, inside: np.ndarray, thickness: np.ndarray, fade: float
-) -> Mesh:
-    """The solid between the skull's middle and the surface raised by `thickness` where `inside` is positive; elsewhere it
-    runs under the skin."""
+def _raised(form: HeadForm, directions: np.ndarray, inside: np.ndarray, thickness: np.ndarray, fade: float) -> Mesh:
+    """The solid between the skull's middle and the surface raised by `thickness` where `inside` is positive; elsewhere
+    it runs under the skin."""
     share = np.sqrt(np.clip(1 - (1 - np.clip(inside / fade, 0, 1)) ** 2, 0, 1))
     height = np.where(inside > 0, thickness * share, np.maximum(2.0 * inside, -0.03))
     flat = directions.reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""The head without its ears as a surface in directions from the middle of the skull: what hair and hats are built on."""
+"""The head without its ears, as a surface in directions from the middle of the skull: hair and hats are built on it."""
 
 from __future__ import annotations
 

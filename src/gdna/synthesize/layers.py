@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gdna.synthesize.accessories import Accessory
-from gdna.synthesize.assemble import Part, covered_by, tuck_under, widened
+from gdna.synthesize.assemble import Part, covered_by, enclose, tuck_under, widened
 from gdna.synthesize.closing import FrontEdges, Solid, close_sheet, fan_loops, open_loops
 from gdna.synthesize.cloth import Draped
 from gdna.synthesize.garments import Pattern
 from gdna.synthesize.mannequin import ARM_JOINTS, limb_weights
 from gdna.synthesize.quads import boundary_mask, triangulate, vertex_normals
-from gdna.synthesize.stage import Stage, blend
-from gdna.synthesize.trims import trims
+from gdna.synthesize.stage import Stage
+from gdna.synthesize.trims import front_strip, trims
 
 FINE_ENOUGH = 3000  # faces of hair or a hat
 SHRUNK = 0.0015  # metres by which subdivision draws a skull in
@@ -47,6 +47,13 @@ class _Layer:
         """`covered` points taken under this layer."""
         return tuck_under(points, covered, self.vertices, self.faces, self.rim)
 
+    def around(self, stage: Stage, covered: Bool[np.ndarray, " C"]) -> _Layer:
+        """This layer widened where covered skin comes through it."""
+        faces = stage.body.skin_faces
+        middles = stage.skin[faces[covered[faces].all(1)]].mean(1)
+        points = np.concatenate([stage.skin[covered], middles])
+        return replace(self, vertices=enclose(self.vertices, self.faces, points))
+
 
 def dressed_parts(stage: Stage, worn: list[Worn], headwear: Sequence[Headwear], recess: float) -> list[Part]:
     """Closed parts of the person: body, eyes, shoes, garments from the inside out with their trims, hat and hair. Lids
@@ -60,13 +67,16 @@ def dressed_parts(stage: Stage, worn: list[Worn], headwear: Sequence[Headwear], 
     skin = stage.skin
     for k in reversed(range(len(worn))):
         cover = close_sheet(sheets[k].start, worn[k].draped.quads, recess, _front(worn[k].pattern, bare, trunk))
+        covered = covered_by(cover, bare)
+        if worn[k].pattern.front is None:
+            sheets[k] = sheets[k].around(stage, covered)
         for j in range(k):
             sheets[j] = replace(
                 sheets[j], vertices=sheets[k].over(sheets[j].vertices, covered_by(cover, sheets[j].start))
             )
         if shoes is not None:
             shoes = replace(shoes, vertices=sheets[k].over(shoes.vertices, covered_by(cover, shoes.start)))
-        skin = sheets[k].over(skin, covered_by(cover, bare))
+        skin = sheets[k].over(skin, covered)
     garments = []
     for w, sheet in zip(worn, sheets, strict=True):
         solid = close_sheet(sheet.vertices, w.draped.quads, recess, _front(w.pattern, skin, trunk))
@@ -78,7 +88,7 @@ def dressed_parts(stage: Stage, worn: list[Worn], headwear: Sequence[Headwear], 
 
 
 def _sheet(worn: Worn) -> _Layer:
-    draped = worn.draped
+    draped = front_strip(worn.pattern, worn.draped)
     rim = boundary_mask(draped.quads, len(draped.vertices))
     return _Layer(draped.vertices, draped.start_vertices, triangulate(draped.quads), rim)
 
@@ -88,15 +98,14 @@ def _shoe_layer(stage: Stage) -> _Layer:
     assert shoes is not None
     rim = np.zeros(len(shoes.vertices), bool)
     rim[np.concatenate(open_loops(shoes.faces))] = True
-    start = blend(shoes.vertices, shoes.skin_weights, stage.body.transforms)
-    return _Layer(stage.wear(shoes), start, shoes.faces, rim)
+    faces = stage.body.skin_faces
+    hidden = stage.skin[faces[shoes.hides[faces].all(1)]].mean(1)
+    return _Layer(enclose(stage.wear(shoes), shoes.faces, hidden), stage.shoes_at_start, shoes.faces, rim)
 
 
 def _bare_parts(stage: Stage, skin: Float[np.ndarray, "C 3"], shoes: _Layer | None) -> list[Part]:
-    """Body (without the feet where shoes are worn), eyes, shoes."""
+    """Body, eyes, shoes."""
     faces = stage.body.skin_faces
-    if stage.shoes is not None:
-        faces = faces[~stage.shoes.hides[faces].all(1)]
     eyes = Solid(stage.eyes, stage.eye_faces, np.zeros(len(stage.eye_faces), bool))
     parts = [Part("body", _closed(skin, faces, None)), Part("eyes", eyes)]
     return parts if shoes is None else [*parts, Part("shoes", _closed(shoes.vertices, shoes.faces, None))]
@@ -119,7 +128,7 @@ def _front(pattern: Pattern, skin: Float[np.ndarray, "C 3"], faces: Int[np.ndarr
 
 
 def _headwear(stage: Stage, headwear: Sequence[Headwear]) -> list[Part]:
-    """Hats and hair, outermost first; what is open is closed around the middle of the skull; hair lies under the hat."""
+    """Hats and hair, outermost first: open ones are closed around the middle of the skull, hair lies under the hat."""
     parts: list[Part] = []
     for label, asset in headwear:
         vertices = stage.wear(asset)

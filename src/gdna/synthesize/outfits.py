@@ -16,10 +16,11 @@ SHOES = ("shoes01", "shoes02", "shoes03", "boots")
 MODELLED_HAIR = ("short02", "short03", "bob02")
 HATS = ("fedora", "knit cap")
 OUTER = ("jacket", "open jacket", "coat", "open coat")
+TUCKED = {"t-shirt": 0.3, "shirt": 0.5, "tank top": 0.3, "long sleeve": 0.3}  # into trousers, chances
 FLAT_HAIR = ("buzz", "crop", "ponytail")  # fits under a hat
 
-MEN = {"short02": 2, "short03": 1, "buzz": 2, "crop": 3, "quiff": 2, "side part": 2, "receding": 1, "afro": 1, "curls": 1,
-       "ponytail": 0.4, "bun": 0.4, "long": 0.4, "": 1}  # fmt: skip
+MEN = {"short02": 2, "short03": 1, "buzz": 2, "crop": 3, "quiff": 2, "side part": 2, "receding": 1, "afro": 1,
+       "curls": 1, "ponytail": 0.4, "bun": 0.4, "long": 0.4, "": 1}  # fmt: skip
 WOMEN = {"short03": 1, "bob02": 1.5, "crop": 0.6, "side part": 0.6, "afro": 1, "curls": 1.5, "chin bob": 2, "long": 2.5,
          "ponytail": 2.5, "bun": 2.5, "buzz": 0.2}  # fmt: skip
 
@@ -79,10 +80,9 @@ def _plain(rng: np.random.Generator, lower: Style, loose: float) -> tuple[Style,
         chances = {"t-shirt": 3.0, "long sleeve": 2.0, "shirt": 1.5, "tank top": 1.5, "jumper": 1.5}
     upper = GARMENTS[_draw(rng, chances)](rng, loose)
     assert isinstance(upper, TopStyle)
-    if upper.name in ("t-shirt", "shirt", "tank top", "long sleeve") and isinstance(lower, TrouserStyle):
-        if rng.random() < 0.35:
-            more = replace(upper.loose, along=upper.loose.along + rng.uniform(0.03, 0.08))
-            return replace(upper, tucked=lower.waist, band=True, loose=more), lower
+    if upper.name in TUCKED and isinstance(lower, TrouserStyle) and rng.random() < TUCKED[upper.name]:
+        more = replace(upper.loose, along=rng.uniform(0.02, 0.05))
+        return replace(upper, tucked=lower.waist, band=True, loose=more), lower
     if isinstance(lower, SkirtStyle):  # ends where the skirt is still narrow: it would bunch up on the flare
         upper = replace(upper, hem=rng.uniform(0.1, 0.16))
     return lower, upper

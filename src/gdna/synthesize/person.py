@@ -11,6 +11,7 @@ from gdna.errors import GdnaError
 from gdna.synthesize.accessories import fit_accessory
 from gdna.synthesize.assemble import Assembly, assemble
 from gdna.synthesize.cloth import DrapeSettings, drape
+from gdna.synthesize.cutting import triangles
 from gdna.synthesize.exactness import Exactness, coming_out
 from gdna.synthesize.garments import Pattern
 from gdna.synthesize.hair import STYLES, grow_hair, knit_cap
@@ -22,7 +23,7 @@ from gdna.synthesize.scan_file import ScanTraits, SyntheticScan, load_scan, to_s
 from gdna.synthesize.shapes import Shape, draw_shape
 from gdna.synthesize.shaping import clear_layer
 from gdna.synthesize.stage import Stage, move
-from gdna.synthesize.styles import TopStyle
+from gdna.synthesize.styles import TopStyle, TrouserStyle
 
 __all__ = ["SynthesisSettings", "SyntheticScan", "load_scan", "synthesize", "to_scan"]
 
@@ -31,15 +32,24 @@ SAFE_POSES = ("standing", "walking")
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Beyond which a scan is given up."""
+
+    stretch: float = 1.4  # 99th percentile of the threads, in rest lengths
+    tangled: float = 0.03  # share of a garment's vertices where it passes through itself
+    outside: float = 1e-3  # share of the body's surface outside its clothes' surface
+    deepest: float = 0.002  # metres that the body comes out
+
+
+@dataclass(frozen=True)
 class SynthesisSettings:
     """How people are made, and which are given up: then the next pose is drawn, the last ones calm."""
 
-    frames: int = 36  # from the start pose to the pose
+    frames: int = 30  # from the start pose to the pose
     recess: float = 0.006  # metres that the lids of openings lie inside the hems
     drape: DrapeSettings = field(default_factory=DrapeSettings)
-    tries: int = 6
-    most_stretched: float = 1.4  # 99th percentile of the threads, in rest lengths
-    most_tangled: float = 0.012  # share of a garment's vertices where it passes through itself
+    tries: int = 7
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
@@ -49,15 +59,15 @@ class _Dressed:
     assembly: Assembly
     exact: Exactness
 
-    def fault(self, settings: SynthesisSettings) -> str | None:
+    def fault(self, limits: Limits) -> str | None:
         """Why this scan cannot be kept."""
         for w in self.worn:
             found = w.draped.diagnostics
-            if found.stretch_p99 > settings.most_stretched:
+            if found.stretch_p99 > limits.stretch:
                 return f"{w.pattern.garment.name} stretched {found.stretch_p99:.2f}-fold"
-            if found.tangled > settings.most_tangled:
+            if found.tangled > limits.tangled:
                 return f"{w.pattern.garment.name} passes through itself at {100 * found.tangled:.1f} %"
-        if not self.exact.holds:
+        if self.exact.outside > limits.outside or self.exact.deepest > limits.deepest:
             return f"body {100 * self.exact.outside:.2f} % outside, {1000 * self.exact.deepest:.1f} mm deep"
         return None
 
@@ -79,7 +89,7 @@ def synthesize(seed: int, index: int, settings: SynthesisSettings | None = None,
         draws = np.random.default_rng([seed, index, 1 + pose_index, attempt])
         pose = sample_pose(body, draws, SAFE_POSES if attempt >= settings.tries - 2 else None)
         dressed = _dress_in(body, shape, outfit, headwear, pose, settings)
-        fault = dressed.fault(settings)
+        fault = dressed.fault(settings.limits)
         if fault is None:
             name = f"{index:04d}" + (f"_pose{pose_index}" if pose_index else "")
             traits = _traits(shape, pose, dressed, len(faults))
@@ -165,7 +175,7 @@ def dress(stage: Stage, outfit: Outfit, settings: SynthesisSettings) -> list[Wor
     worn: list[Worn] = []
     last_top = max((k for k, s in enumerate(outfit.garments) if isinstance(s, TopStyle)), default=0)
     for k, style in enumerate(outfit.garments):
-        pattern = _over(cut_pattern(stage.body, style), [w.pattern for w in worn])
+        pattern = _over(cut_pattern(stage.body, style), [w.pattern for w in worn], stage)
         hidden = isinstance(style, TopStyle) and k < last_top
         fineness = replace(settings.drape, levels=max(settings.drape.levels - 1, 0)) if hidden else settings.drape
         draped = drape(pattern.garment, stage.path, fineness, [w.draped for w in worn])
@@ -173,10 +183,12 @@ def dress(stage: Stage, outfit: Outfit, settings: SynthesisSettings) -> list[Wor
     return worn
 
 
-def _over(pattern: Pattern, inner: list[Pattern]) -> Pattern:
-    """The pattern lifted over the garments worn under it."""
+def _over(pattern: Pattern, inner: list[Pattern], stage: Stage) -> Pattern:
+    """The pattern lifted over the garments worn under it, and over boots."""
     garment = pattern.garment
     vertices = garment.vertices
     for other in inner:
-        vertices = clear_layer(vertices, other.garment.vertices, other.garment.quads, LAYER_GAP)
+        vertices = clear_layer(vertices, other.garment.vertices, triangles(other.garment.quads), LAYER_GAP)
+    if stage.shoes is not None and isinstance(pattern.style, TrouserStyle):
+        vertices = clear_layer(vertices, stage.shoes_at_start, stage.shoes.faces, garment.fabric.thickness)
     return replace(pattern, garment=replace(garment, vertices=vertices))

@@ -271,8 +271,8 @@ def sample_pose(body: Mannequin, rng: np.random.Generator, kinds: tuple[str, ...
     """A random pose whose limbs keep apart on this body: of the templates, or a frame of a shipped motion, jittered.
 
     Every pose also moves head, spine, wrists, collars and toes a little. Limbs that touch are drawn apart a few
-    degrees at a time; where no free pose turns up, the freest of those tried is answered. `kinds` restricts the templates
-    and leaves motions out.
+    degrees at a time; where no free pose turns up, the freest of those tried is answered. `kinds` restricts the
+    templates and leaves motions out.
     """
     capsules = Capsules.of(body)
     if kinds is None and rng.random() < MOTION_CHANCE:
@@ -334,7 +334,8 @@ def _upright_frames(clip: str) -> Float[np.ndarray, "T 24 3"]:
 def _frame(d: _Draft, clip: str) -> None:
     """A frame of a motion, jittered and turned a little."""
     frames = _upright_frames(clip)
-    d.rotations = frames[int(d.rng.integers(len(frames)))] + MOTION_JITTER * d.rng.standard_normal((len(JOINT_NAMES), 3))
+    jitter = MOTION_JITTER * d.rng.standard_normal((len(JOINT_NAMES), 3))
+    d.rotations = frames[int(d.rng.integers(len(frames)))] + jitter
     d.bend("pelvis", 0, d.about(-20, 20), 0)
 
 

@@ -51,7 +51,8 @@ def ball(
     reach = 1 + ripple / radii.mean() * np.cos(ripples * angle + 4 * polar) * np.sin(polar)
     unit = np.stack([np.sin(polar) * np.cos(angle), np.sin(polar) * np.sin(angle), np.cos(polar) + 0 * angle], -1)
     points = centre + unit * reach[..., None] * radii
-    return _rings(points, centre + [0, 0, radii[2]], centre - [0, 0, radii[2]])
+    pole = np.array([0.0, 0.0, radii[2]])
+    return _rings(points, centre + pole, centre - pole)
 
 
 def slab(outer: Float[np.ndarray, "R C 3"], inner: Float[np.ndarray, "R C 3"]) -> Mesh:

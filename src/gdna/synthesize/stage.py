@@ -51,6 +51,12 @@ class Stage:
         head = joint("head")
         return self.joints[head] + self.transforms[head, :3, :3] @ SKULL_CENTRE
 
+    @property
+    def shoes_at_start(self) -> Float[np.ndarray, "A 3"]:
+        """The shoes in the start pose."""
+        assert self.shoes is not None
+        return blend(self.shoes.vertices, self.shoes.skin_weights, self.body.transforms)
+
     def wear(self, asset: Accessory) -> Float[np.ndarray, "A 3"]:
         """An accessory's vertices, posed."""
         return blend(asset.vertices, asset.skin_weights, self.transforms)

@@ -45,6 +45,7 @@ class TopStyle:
     collar: float = 0.0  # metres, standing
     flap: float = 0.0  # metres of a collar turned over, sewn to the neckline
     hood: bool = False  # lying on the back
+    buttons: bool = False  # a strip down the front
     cuffs: bool = False  # sleeves held at their ends
     band: bool = False  # the hem is held to the hips
     opening: float | None = None  # metres between the front edges; None: closed

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from gdna.synthesize.cloth import Draped
 from gdna.synthesize.garments import Pattern
-from gdna.synthesize.quads import boundary_loops, vertex_normals
+from gdna.synthesize.quads import boundary_loops, triangulate, vertex_normals
 from gdna.synthesize.shaping import clear_layer
 from gdna.synthesize.slack import crumple
-from gdna.synthesize.solids import Mesh, slab
+from gdna.synthesize.solids import Mesh, ball, slab
 from gdna.synthesize.styles import TopStyle
 
 CLOTH = 0.0035  # metres, of a collar's two layers
 OVER = 0.0045  # metres that trims keep from the garment
+STRIP, STRIP_HEIGHT = 0.017, 0.0018  # metres: half the width of a strip of buttons, how far it is raised
+BUTTON, BUTTONS_APART = 0.0055, 0.085  # metres
 ROLL = 0.006  # metres that they rise before they turn over
 
 
@@ -24,11 +28,37 @@ def trims(pattern: Pattern, draped: Draped, upward: Float[np.ndarray, "3"]) -> l
     if not isinstance(style, TopStyle):
         return []
     found = []
+    if style.buttons:
+        found += _buttons(draped)
     if style.flap > 0:
         found.append(_collar(draped, style.flap, upward))
     if style.hood:
         found.append(_hood(draped, style.loose.grain, upward))
     return found
+
+
+def front_strip(pattern: Pattern, draped: Draped) -> Draped:
+    """The garment with the strip that carries its buttons raised by a layer of cloth."""
+    style = pattern.style
+    if not isinstance(style, TopStyle) or not style.buttons:
+        return draped
+    raised = STRIP_HEIGHT * np.clip((STRIP - np.abs(draped.start_vertices[:, 0])) / 0.003, 0, 1) * _in_front(draped)
+    normals = vertex_normals(draped.vertices, triangulate(draped.quads))
+    return replace(draped, vertices=draped.vertices + raised[:, None] * normals)
+
+
+def _in_front(draped: Draped) -> Bool[np.ndarray, " V"]:
+    """Vertices whose cloth faced ahead when it was cut."""
+    return vertex_normals(draped.start_vertices, triangulate(draped.quads))[:, 2] > 0
+
+
+def _buttons(draped: Draped) -> list[Mesh]:
+    """Flat balls down the middle of the front."""
+    middle = np.flatnonzero((np.abs(draped.start_vertices[:, 0]) < 0.004) & _in_front(draped))
+    height = draped.start_vertices[middle, 1]
+    wanted = np.arange(height.max() - 0.03, height.min() + 0.03, -BUTTONS_APART)
+    chosen = middle[np.abs(height[None] - wanted[:, None]).argmin(1)]
+    return [ball(draped.vertices[v], np.full(3, BUTTON), 10, 16, 0.0, 0) for v in chosen]
 
 
 def _neckline(draped: Draped) -> tuple[Int[np.ndarray, " L"], Float[np.ndarray, " L"]]:
@@ -52,7 +82,7 @@ def _turned_over(
     rise = np.minimum(down, ROLL) - np.maximum(down - ROLL, 0)
     out = OVER * np.clip(down / (2 * ROLL), 0, 1) + slope * np.maximum(down - ROLL, 0)
     rows = points + rise[..., None] * upward + out[..., None] * outward
-    cleared = clear_layer(rows[2:].reshape(-1, 3), draped.vertices, draped.quads, OVER, steps=4)
+    cleared = clear_layer(rows[2:].reshape(-1, 3), draped.vertices, triangulate(draped.quads), OVER, steps=4)
     rows[2:] = cleared.reshape(rows[2:].shape)
     for _ in range(3):
         rows[2:-1, 1:-1] = 0.5 * rows[2:-1, 1:-1] + 0.125 * (

@@ -1,4 +1,4 @@
-"""Kinds of garments: each draws a style of its own fit, length and cloth. `loose` runs from 0 (tight) to 1 (very loose)."""
+"""Kinds of garments: each draws a style of its own fit, length and cloth. `loose` runs from 0 (tight) to 1 (loose)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _neckline(rng: Random) -> Neckline:
         return Neckline(rng.uniform(-0.045, -0.03), rng.uniform(0.012, 0.022), rng.uniform(0.062, 0.074))
     if kind == "scoop":
         return Neckline(
-            rng.uniform(-0.055, -0.04), rng.uniform(0.004, 0.014), rng.uniform(0.072, 0.088), dip=rng.uniform(0.02, 0.05)
+            rng.uniform(-0.055, -0.04), rng.uniform(0.004, 0.014), rng.uniform(0.072, 0.088), rng.uniform(0.02, 0.05)
         )
     if kind == "v":
         return Neckline(-0.035, rng.uniform(0.012, 0.02), rng.uniform(0.064, 0.076), rng.uniform(0.04, 0.1), True)
@@ -86,6 +86,7 @@ def _shirt(rng: Random, loose: float) -> TopStyle:
         sleeve_straight=rng.uniform(0.4, 0.9),
         collar=0.018,
         flap=rng.uniform(0.04, 0.055),
+        buttons=True,
         cuffs=not short,
         loose=_loose(rng, loose, 0.05, 0.06),
         fabric=_cloth(rng, "cotton", "linen", "silk"),
@@ -138,8 +139,9 @@ def _jacket(rng: Random, loose: float) -> TopStyle:
         ease=0.016 + 0.016 * loose,
         straight=rng.uniform(0.4, 0.9),
         sleeve_straight=rng.uniform(0.3, 0.8),
-        collar=rng.uniform(0.025, 0.045) if rng.random() < 0.5 else 0.015,
-        flap=rng.uniform(0.05, 0.07) if rng.random() < 0.5 else 0.0,
+        collar=0.018,
+        flap=rng.uniform(0.045, 0.07),
+        buttons=True,
         cuffs=bool(rng.random() < 0.3),
         loose=_loose(rng, loose, 0.04, 0.05),
         fabric=_cloth(rng, "denim", "wool", "cotton", "canvas"),
@@ -154,7 +156,10 @@ def _coat(rng: Random, loose: float) -> TopStyle:
 
 
 def _open(rng: Random, style: TopStyle) -> TopStyle:
-    return replace(style, name=f"open {style.name}", opening=rng.uniform(0.03, 0.1), flap=0.0)
+    collar = rng.uniform(0.02, 0.045)
+    return replace(
+        style, collar=collar, name=f"open {style.name}", opening=rng.uniform(0.03, 0.1), flap=0.0, buttons=False
+    )
 
 
 def _dress(rng: Random, loose: float) -> TopStyle:
