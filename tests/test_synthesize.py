@@ -302,7 +302,7 @@ def test_mean_curvature_of_known_surfaces() -> None:
 
 def test_what_comes_out_of_a_union_and_holes_are_found() -> None:
     vertices, faces = sphere(0.1)
-    points = np.array([[0.0, 0, 0], [0.0, 0.05, 0], [0.0, 0.11, 0], [0.0, 0.0, 0.3]])
+    points = np.array([[0.0, 0, 0], [0.0, 0.07, 0], [0.0, 0.11, 0], [0.0, 0.0, 0.3]])
     np.testing.assert_allclose(outside_by(points, vertices, faces), [0, 0, 0.01, 0.2], atol=1e-3)
     inner, _ = sphere(0.05)
     shell = np.concatenate([vertices, inner]), np.concatenate([faces, faces[:, ::-1] + len(vertices)])

@@ -105,7 +105,7 @@ def _cap(style: HairStyle, form: HeadForm, size: float, rng: np.random.Generator
             np.cos(style.locks * flow) + 0.6 * np.cos(0.37 * style.locks * flow + 3 * polar + waves[2])
         )
     if style.bumps > 0:
-        thickness = thickness + style.bumps * _lumps(directions, rng, 26 if style.locks == 0 else 14)
+        thickness = thickness + style.bumps * _lumps(directions, rng, 26.0 if style.locks == 0 else 14.0)
     if style.part > 0:
         away = (directions[..., 0] - 0.3) / 0.05
         thickness = thickness - style.part * np.exp(-(away**2)) * np.clip(3 * directions[..., 2] + 1.2, 0, 1)

@@ -19,10 +19,10 @@ OUTER = ("jacket", "open jacket", "coat", "open coat")
 TUCKED = {"t-shirt": 0.3, "shirt": 0.5, "tank top": 0.3, "long sleeve": 0.3}  # into trousers, chances
 FLAT_HAIR = ("buzz", "crop", "ponytail")  # fits under a hat
 
-MEN = {"short02": 2, "short03": 1, "buzz": 2, "crop": 3, "quiff": 2, "side part": 2, "receding": 1, "afro": 1,
-       "curls": 1, "ponytail": 0.4, "bun": 0.4, "long": 0.4, "": 1}  # fmt: skip
-WOMEN = {"short03": 1, "bob02": 1.5, "crop": 0.6, "side part": 0.6, "afro": 1, "curls": 1.5, "chin bob": 2, "long": 2.5,
-         "ponytail": 2.5, "bun": 2.5, "buzz": 0.2}  # fmt: skip
+MEN = {"short02": 2.0, "short03": 1.0, "buzz": 2.0, "crop": 3.0, "quiff": 2.0, "side part": 2.0, "receding": 1.0,
+       "afro": 1.0, "curls": 1.0, "ponytail": 0.4, "bun": 0.4, "long": 0.4, "": 1.0}  # fmt: skip
+WOMEN = {"short03": 1.0, "bob02": 1.5, "crop": 0.6, "side part": 0.6, "afro": 1.0, "curls": 1.5, "chin bob": 2.0,
+         "long": 2.5, "ponytail": 2.5, "bun": 2.5, "buzz": 0.2}  # fmt: skip
 
 
 @dataclass(frozen=True)
