@@ -259,7 +259,7 @@ def test_hair_is_solid_and_sits_on_the_head(body: Mannequin) -> None:
         assert volume(asset.vertices, asset.faces) > 1e-4  # cubic metres: faces look outward
         crown = body.vertices_canonical[np.unique(body.skin_quads)].max(0)[1]
         top = asset.vertices[:, 1].max() - crown
-        assert 0.001 < top < 0.1  # metres over the head
+        assert 0 < top < 0.1  # metres over the head; a receding style leaves the crown bare
         np.testing.assert_allclose(asset.skin_weights.sum(1), 1, atol=1e-9)
 
 

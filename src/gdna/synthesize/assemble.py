@@ -128,17 +128,30 @@ def widened(mask: Bool[np.ndarray, " V"], faces: Int[np.ndarray, "F 3"], rings: 
 
 
 def _visible(part: Solid, others: Sequence[Solid]) -> Bool[np.ndarray, " F"]:
-    """Faces with a corner that, seen a little outward, is in none of the other parts."""
-    points = part.vertices + SEEN_STEP * vertex_normals(part.vertices, part.faces)
+    """Faces with a corner that, seen a little outward, is in none of the other parts; of the wide faces of lids the
+    middle is asked as well."""
+    normals = vertex_normals(part.vertices, part.faces)
+    seen = _free(part.vertices + SEEN_STEP * normals, others)[part.faces].any(1)
+    lids = np.flatnonzero(part.lining & ~seen)
+    if len(lids):
+        corners = part.faces[lids]
+        middles = part.vertices[corners].mean(1) + SEEN_STEP * normals[corners].mean(1)
+        seen[lids] = _free(middles, others)
+    return seen
+
+
+def _free(points: Float[np.ndarray, "P 3"], others: Sequence[Solid]) -> Bool[np.ndarray, " P"]:
+    """Points in none of the solids. Pockets where a solid is turned inside out (cloth that passes through itself) hide
+    nothing."""
     free = np.ones(len(points), bool)
     for other in others:
         boxed = ((points >= other.vertices.min(0)) & (points <= other.vertices.max(0))).all(1) & free
         if boxed.any():
             free[boxed] = _winding(other.vertices, other.faces, points[boxed]) <= 0.5
-    return free[part.faces].any(1)
+    return free
 
 
 def _winding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.ndarray:
     import igl
 
-    return np.abs(igl.fast_winding_number(vertices, faces.astype(np.int64), points))
+    return np.asarray(igl.fast_winding_number(vertices, faces.astype(np.int64), points))
