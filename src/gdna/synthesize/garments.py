@@ -15,6 +15,7 @@ from gdna.synthesize.shaping import (
     Sheet,
     add_collar,
     clear_body,
+    draw_in,
     front_path,
     highest_loop,
     inflate,
@@ -36,6 +37,7 @@ NECK_SHARE = 0.5  # of the neck's movement that a neckline follows
 SKIN_GAP = 0.005  # metres between skin and cloth before draping
 TUCKED = 0.04  # metres that a tucked top runs on under a waistband
 GRIP = 0.022  # metres of cuffs and bands that hold to the body
+GRIP_GAP, DRAWN_IN = 0.0065, 0.05  # metres from the skin there; beyond, over which the cloth is drawn in
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def top(body: Mannequin, style: TopStyle) -> Pattern:
         pairs = edges[[0, -1]]
     pinned = np.zeros(len(sheet.vertices), bool)
     pinned[hung] = True
-    held = _near_rims(sheet, _gripped_rims(sheet, style), GRIP)
+    sheet, held = _gripped(sheet, body, _gripped_rims(sheet, style))
     return Pattern(_garment(sheet, pinned | held, held, style), style, pairs)
 
 
@@ -154,13 +156,20 @@ def _gripped_rims(sheet: Sheet, style: TopStyle) -> list[np.ndarray]:
     return [*rims, lowest_loop(sheet)] if style.band and style.opening is None else rims
 
 
-def _near_rims(sheet: Sheet, rims: list[np.ndarray], reach: float) -> np.ndarray:
-    """Vertices within `reach` metres of some rims."""
+def _gripped(sheet: Sheet, body: Mannequin, rims: list[np.ndarray]) -> tuple[Sheet, np.ndarray]:
+    """The cloth drawn in to the skin at some rims, and which of its vertices are held there."""
+    if not rims:
+        return sheet, np.zeros(len(sheet.vertices), bool)
+    gap = _rim_distance(sheet, rims)
+    share = np.clip((GRIP + DRAWN_IN - gap) / DRAWN_IN, 0, 1)
+    return draw_in(sheet, body, GRIP_GAP, share * share * (3 - 2 * share)), gap < GRIP
+
+
+def _rim_distance(sheet: Sheet, rims: list[np.ndarray]) -> np.ndarray:
+    """Metres from each vertex to the nearest vertex of some rims."""
     from scipy.spatial import cKDTree
 
-    if not rims:
-        return np.zeros(len(sheet.vertices), bool)
-    return cKDTree(sheet.vertices[np.concatenate(rims)]).query(sheet.vertices)[0] < reach
+    return cKDTree(sheet.vertices[np.concatenate(rims)]).query(sheet.vertices)[0]
 
 
 def _hung(sheet: Sheet, body: Mannequin) -> np.ndarray:
@@ -187,7 +196,7 @@ def trousers(body: Mannequin, style: TrouserStyle) -> Pattern:
         sheet = straighten(sheet, chosen, axis, style.straight)
     sheet = clear_body(smooth_weights(smooth(sheet, 2), 4), body, SKIN_GAP)
     ends = [loop for loop in boundary_loops(sheet.quads) if sheet.vertices[loop, 1].mean() < body.crotch]
-    held = _near_rims(sheet, ends if style.cuffs else [], GRIP)
+    sheet, held = _gripped(sheet, body, ends if style.cuffs else [])
     return Pattern(_garment(sheet, _held(sheet, 0.02) | held, held, style), style)
 
 
@@ -210,7 +219,7 @@ def skirt(body: Mannequin, style: SkirtStyle) -> Pattern:
 
 def _held(sheet: Sheet, band: float) -> np.ndarray:
     """Vertices within `band` metres of the upper rim."""
-    return _near_rims(sheet, [highest_loop(sheet)], band)
+    return _rim_distance(sheet, [highest_loop(sheet)]) < band
 
 
 def _garment(sheet: Sheet, pinned: np.ndarray, gripped: np.ndarray, style: Style) -> Garment:

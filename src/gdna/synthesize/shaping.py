@@ -70,6 +70,20 @@ def clear_body(sheet: Sheet, body: Mannequin, gap: float, steps: int = 3) -> She
     return replace(sheet, vertices=points)
 
 
+def draw_in(sheet: Sheet, body: Mannequin, gap: float, share: Float[np.ndarray, " V"]) -> Sheet:
+    """Bring cloth that stands off the skin nearer to it, by a `share` of what lies beyond `gap` metres."""
+    import igl
+
+    index = np.flatnonzero(share > 0)
+    points = sheet.vertices.copy()
+    signed, _, nearest, _ = igl.signed_distance(
+        points[index], body.vertices, body.skin_faces, sign_type=igl.SIGNED_DISTANCE_TYPE_PSEUDONORMAL
+    )[:4]
+    kept = np.where(signed > gap, 1 - share[index] * (1 - gap / np.maximum(signed, gap)), 1.0)
+    points[index] = nearest + kept[:, None] * (points[index] - nearest)
+    return replace(sheet, vertices=points)
+
+
 def clear_layer(
     vertices: Float[np.ndarray, "V 3"],
     layer: Float[np.ndarray, "W 3"],
