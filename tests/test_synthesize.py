@@ -248,6 +248,8 @@ def test_cuffs_are_held_and_cloth_gives_way_above_them(body: Mannequin) -> None:
     cuffs = garment.pinned & past_elbow
     assert cuffs.sum() > 20
     np.testing.assert_allclose(garment.along[cuffs], 1)
+    skin = cKDTree(body.vertices[np.unique(body.skin_quads)])
+    assert skin.query(garment.vertices[cuffs])[0].max() < 0.025  # metres: vertices of the skin are up to 2 cm apart
     assert garment.along[past_elbow].max() > 1.09
 
 

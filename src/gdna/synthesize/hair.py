@@ -178,13 +178,13 @@ def _curtain(style: HairStyle, form: HeadForm, size: float, rng: np.random.Gener
     start = start * start * (3 - 2 * start)
     inward = np.clip((drop - 0.1) / 0.09, 0, 1)
     hugs = 0.03 if style.curtain < 0.2 else 0.008  # a bob turns in at the nape, long hair falls over the shoulders
-    spread = 0.012 * start - (hugs * behind + 0.014) * inward**2 + (0.03 + 0.22 * behind) * np.clip(drop - 0.2, 0, 1)
+    spread = 0.006 * start - (hugs * behind + 0.014) * inward**2 + (0.03 + 0.22 * behind) * np.clip(drop - 0.2, 0, 1)
     locks = 0.0035 * start * np.cos(30 * around + phase[1] + 2 * np.sin(9 * drop) + np.sin(5 * around + phase[2]))
     ends = np.clip(np.sin(np.linspace(0, np.pi, columns)) * 5, 0.25, 1)
     thick = 0.014 * size * np.clip((1 - fall) / 0.15, 0.1, 1) * ends
     centre = np.stack([base[:, 0] + 0 * y, y, base[:, 2] + 0 * y], -1) + (form.size * spread)[..., None] * outward
-    outer = centre + (start * thick + locks - 0.004 * (1 - start))[..., None] * outward
-    inner = centre - (0.8 * thick + 0.004)[..., None] * outward
+    outer = centre + (0.7 * start * thick + locks - 0.004 * (1 - start))[..., None] * outward
+    inner = centre - (1.1 * thick + 0.004)[..., None] * outward
     return slab(outer, inner)
 
 
