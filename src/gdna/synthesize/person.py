@@ -36,7 +36,7 @@ class Limits:
     """Beyond which a scan is given up."""
 
     stretch: float = 1.5  # 99th percentile of the threads, in rest lengths
-    tangled: float = 0.03  # share of a garment's vertices where it passes through itself
+    tangled: float = 0.05  # share of a garment's vertices where it passes through itself
     outside: float = 1e-3  # share of the body's surface outside its clothes' surface
     deepest: float = 0.002  # metres that the body comes out
 
