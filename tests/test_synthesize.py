@@ -28,11 +28,12 @@ from gdna.synthesize.hair import STYLES, grow_hair, knit_cap
 from gdna.synthesize.mannequin import Mannequin, mannequin, start_rotations
 from gdna.synthesize.outfits import HAIR, HATS, MODELLED_HAIR, SHOES, Outfit, cut_pattern, random_outfit
 from gdna.synthesize.person import Limits, SynthesisSettings, load_scan, synthesize, to_scan
-from gdna.synthesize.poses import MOTIONS, POSES, crosses, pose_path, sample_pose
+from gdna.synthesize.poses import MOTIONS, crosses, pose_path, sample_pose
 from gdna.synthesize.quads import boundary_loops, boundary_mask, triangulate
 from gdna.synthesize.shapes import draw_shape, stature
 from gdna.synthesize.solids import ball, tube, volume
 from gdna.synthesize.styles import Looseness, Neckline, SkirtStyle, TopStyle, TrouserStyle
+from gdna.synthesize.templates import POSES
 from gdna.synthesize.wardrobe import GARMENTS
 from gdna.types import BodyParams
 
