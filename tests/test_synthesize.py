@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from gdna.body.skeleton import JOINT_NAMES
 from gdna.data.inside import components, inside
 from gdna.errors import GdnaError
 from gdna.synthesize.accessories import fit_accessory
-from gdna.synthesize.assemble import Part, assemble, tuck_under
+from gdna.synthesize.assemble import Part, assemble, enclose, tuck_under
 from gdna.synthesize.boots import fit_shoes
 from gdna.synthesize.capsules import Capsules
-from gdna.synthesize.closing import FrontEdges, Solid, close_sheet, open_loops
+from gdna.synthesize.closing import FrontEdges, Solid, close_sheet, fan_loops, open_loops
 from gdna.synthesize.cloth import DrapeSettings
 from gdna.synthesize.cutting import cut, even_out, whole
 from gdna.synthesize.exactness import exactness, outside_by, wrongly_inside
@@ -30,6 +31,7 @@ from gdna.synthesize.outfits import HAIR, HATS, MODELLED_HAIR, SHOES, Outfit, cu
 from gdna.synthesize.person import Limits, SynthesisSettings, load_scan, synthesize, to_scan
 from gdna.synthesize.poses import MOTIONS, crosses, pose_path, sample_pose
 from gdna.synthesize.quads import boundary_loops, boundary_mask, triangulate
+from gdna.synthesize.scan_file import GENERATOR_VERSION, ScanTraits, read_traits
 from gdna.synthesize.shapes import draw_shape, stature
 from gdna.synthesize.solids import ball, tube, volume
 from gdna.synthesize.styles import Looseness, Neckline, SkirtStyle, TopStyle, TrouserStyle
@@ -380,3 +382,21 @@ def test_a_dressed_person_is_exact_solid_and_folded(monkeypatch) -> None:
     pattern = cut_pattern(mannequin(scan.betas), outfit.garments[0]).garment
     draped = fold_statistic(vertices, garment.astype(np.int64))
     assert draped.p90 > 1.3 * fold_statistic(pattern.vertices, triangulate(pattern.quads)).p90
+
+
+def test_a_shell_is_widened_until_what_it_covers_lies_in_it() -> None:
+    vertices, quads = quad_tube(radius=0.1, height=0.4)
+    faces = triangulate(quads)
+    points = np.array([[0.104, 0.2, 0.0], [0.0, 0.25, -0.106], [0.05, 0.2, 0.05], [0.13, 0.2, 0.0]])
+    wide = enclose(vertices, faces, points)
+    reached = inside(*fan_loops(wide, faces), points)
+    assert reached.tolist() == [True, True, True, False]  # the last is too far outside to be its own
+    assert np.linalg.norm(wide - vertices, axis=1).max() < 0.015  # metres
+    far = np.linalg.norm(vertices[:, None] - points[None, :2], axis=-1).min(1) > 0.15
+    assert np.array_equal(wide[far], vertices[far])
+
+
+def test_traits_are_plain_words_and_numbers_and_come_back() -> None:
+    traits = ScanTraits(30.0, 0.5, 1.7, 0.4, 0.6, 0.7, "standing", ("cotton", "denim"), 1, 1.2, 0.0, 0.0)
+    assert read_traits(json.loads(json.dumps(asdict(traits)))) == traits
+    assert traits.generator_version == GENERATOR_VERSION
