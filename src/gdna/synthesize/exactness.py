@@ -37,12 +37,15 @@ def coming_out(
     skin_faces: Int[np.ndarray, "G 3"],
     vertices: Float[np.ndarray, "V 3"],
     faces: Int[np.ndarray, "F 3"],
+    asked: Bool[np.ndarray, " G"] | None = None,
 ) -> Exactness:
     """The share of the skin's surface outside a union of closed solids, and how far the furthest point of it is away.
-    Each face is asked at its middle."""
+    Each face is asked at its middle; where only some are `asked`, the others are known to lie on the union or in it."""
     corners = skin[skin_faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    distance = outside_by(corners.mean(1), vertices, faces)
+    asked = np.ones(len(skin_faces), bool) if asked is None else asked
+    distance = np.zeros(len(skin_faces))
+    distance[asked] = outside_by(corners[asked].mean(1), vertices, faces)
     return Exactness(float(area[distance > COINCIDENT].sum() / area.sum()), float(distance.max()))
 
 

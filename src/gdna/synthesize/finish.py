@@ -23,7 +23,7 @@ def finish(cloth: MovingCloth, frame: int) -> None:
     free = ~sheet.pinned
     cover = Collider(cloth.x[None], sheet.faces, _cover_masks(cloth), sheet.rim)
     for attempt in range(ROUNDS):
-        cloth.search(frame, frame, 1.0)
+        cloth.search_others(frame, frame, 1.0)
         mask = tangled(cloth.own, sheet.threads.ends)
         mask[sheet.threads.ends[cloth.stretch() > TORN]] = True
         if mask.any():

@@ -29,6 +29,7 @@ __all__ = ["SynthesisSettings", "SyntheticScan", "load_scan", "synthesize", "to_
 
 LAYER_GAP = 0.007  # metres between garments before draping
 SAFE_POSES = ("standing", "walking")
+UPRIGHT_POSES = ("standing", "walking", "waving", "reaching", "arms up", "arms crossed")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def synthesize(seed: int, index: int, settings: SynthesisSettings | None = None,
     faults: list[str] = []
     for attempt in range(settings.tries):
         draws = np.random.default_rng([seed, index, 1 + pose_index, attempt])
-        pose = sample_pose(body, draws, SAFE_POSES if attempt >= settings.tries - 2 else None)
+        pose = sample_pose(body, draws, SAFE_POSES if attempt >= settings.tries - 2 else _kinds(outfit))
         dressed = _dress_in(body, shape, outfit, headwear, pose, settings)
         fault = dressed.fault(settings.limits)
         if fault is None:
@@ -98,13 +99,25 @@ def synthesize(seed: int, index: int, settings: SynthesisSettings | None = None,
     raise GdnaError(f"person {index} of seed {seed}, pose {pose_index}: no pose worked out ({'; '.join(faults)})")
 
 
+def _kinds(outfit: Outfit) -> tuple[str, ...] | None:
+    """Poses that a person dressed like this takes, None for all: the lid over an open coat's front cannot follow legs
+    that are far apart."""
+    long_and_open = any(isinstance(s, TopStyle) and s.opening is not None and s.hem < 0 for s in outfit.garments)
+    return UPRIGHT_POSES if long_and_open else None
+
+
 def _dress_in(
     body: Mannequin, shape: Shape, outfit: Outfit, headwear: list[Headwear], pose: Pose, settings: SynthesisSettings
 ) -> _Dressed:
     stage = move(body, shape.betas, pose_path(pose.rotations, settings.frames), outfit.shoes)
     worn = dress(stage, outfit, settings)
-    assembly = assemble(dressed_parts(stage, worn, headwear, settings.recess))
-    exact = coming_out(stage.skin, body.skin_faces, assembly.vertices, assembly.faces)
+    parts = dressed_parts(stage, worn, headwear, settings.recess)
+    assembly = assemble(parts)
+    kept = np.zeros(len(stage.skin), bool)  # skin that the scan shows where the body has it
+    used = np.unique(body.skin_faces)
+    kept[used] = (parts[0].solid.vertices[: len(used)] == stage.skin[used]).all(1)
+    moved = ~kept[body.skin_faces].all(1)
+    exact = coming_out(stage.skin, body.skin_faces, assembly.vertices, assembly.faces, moved)
     return _Dressed(stage, worn, assembly, exact)
 
 
