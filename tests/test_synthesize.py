@@ -400,3 +400,15 @@ def test_traits_are_plain_words_and_numbers_and_come_back() -> None:
     traits = ScanTraits(30.0, 0.5, 1.7, 0.4, 0.6, 0.7, "standing", ("cotton", "denim"), 1, 1.2, 0.0, 0.0)
     assert read_traits(json.loads(json.dumps(asdict(traits)))) == traits
     assert traits.generator_version == GENERATOR_VERSION
+
+
+def test_a_pose_that_fails_is_drawn_anew_and_told(monkeypatch) -> None:
+    outfit = Outfit((TrouserStyle(),), None, None)
+    monkeypatch.setattr("gdna.synthesize.person.random_outfit", lambda rng, femininity, age: outfit)
+    verdicts = iter(["torn", None])
+    monkeypatch.setattr("gdna.synthesize.person._Dressed.fault", lambda dressed, limits: next(verdicts))
+    second = synthesize(1, 2, QUICK)
+    assert second.traits.redraws == 1
+    monkeypatch.setattr("gdna.synthesize.person._Dressed.fault", lambda dressed, limits: "torn")
+    with pytest.raises(GdnaError, match="no pose worked out .*torn"):
+        synthesize(1, 2, replace(QUICK, tries=2))

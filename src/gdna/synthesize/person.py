@@ -89,8 +89,11 @@ def synthesize(seed: int, index: int, settings: SynthesisSettings | None = None,
     for attempt in range(settings.tries):
         draws = np.random.default_rng([seed, index, 1 + pose_index, attempt])
         pose = sample_pose(body, draws, SAFE_POSES if attempt >= settings.tries - 2 else _kinds(outfit))
-        dressed = _dress_in(body, shape, outfit, headwear, pose, settings)
-        fault = dressed.fault(settings.limits)
+        try:
+            dressed = _dress_in(body, shape, outfit, headwear, pose, settings)
+            fault = dressed.fault(settings.limits)
+        except GdnaError as lost:
+            fault = str(lost)
         if fault is None:
             name = f"{index:04d}" + (f"_pose{pose_index}" if pose_index else "")
             traits = _traits(shape, pose, dressed, len(faults))
