@@ -410,5 +410,5 @@ def test_a_pose_that_fails_is_drawn_anew_and_told(monkeypatch) -> None:
     second = synthesize(1, 2, QUICK)
     assert second.traits.redraws == 1
     monkeypatch.setattr("gdna.synthesize.person._Dressed.fault", lambda dressed, limits: "torn")
-    with pytest.raises(GdnaError, match="no pose worked out .*torn"):
+    with pytest.raises(GdnaError, match=r"no pose worked out .*torn"):
         synthesize(1, 2, replace(QUICK, tries=2))
