@@ -27,7 +27,7 @@ from gdna.body.open_body import open_body
 from gdna.body.skeleton import JOINT_NAMES
 from gdna.geometry.files import atomic_path
 
-HAIR = ("short02", "short03", "short04", "bob02")
+HAIR = ("short02", "short03", "bob02")
 SHOES = ("shoes01", "shoes02", "shoes03")  # 04 to 06 have the same geometry
 HATS = ("fedora01/fedora",)
 

@@ -58,11 +58,18 @@ class Capsules:
 
     def gaps(self, rotations: Float[np.ndarray, "24 3"]) -> Float[np.ndarray, " P"]:
         """Distance between the surfaces of each pair of capsules, metres."""
-        poses = bone_poses(torch.from_numpy(rotations)[None], torch.from_numpy(self.joints_zero)[None])[0].numpy()
+        poses = self._poses(rotations)
         local = self.ends - self.joints_zero[self.bone][:, None]
         turned = np.einsum("kij,kej->kei", poses[self.bone, :3, :3], local) + poses[self.bone, None, :3, 3]
         a, b = self.pairs.T
         return _segment_distance(turned[a], turned[b]) - self.radius[a] - self.radius[b]
+
+    def places(self, rotations: Float[np.ndarray, "24 3"]) -> Float[np.ndarray, "24 3"]:
+        """The joints in a pose."""
+        return self._poses(rotations)[:, :3, 3]
+
+    def _poses(self, rotations: Float[np.ndarray, "24 3"]) -> Float[np.ndarray, "24 4 4"]:
+        return bone_poses(torch.from_numpy(rotations)[None], torch.from_numpy(self.joints_zero)[None])[0].numpy()
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ class DrapeSettings:
 
     levels: int = 2  # subdivisions; each quadruples the vertices
     takes_over: tuple[float, ...] = (0.0, 0.6, 0.96)  # share of the path after which a level comes in
-    settle: tuple[int, ...] = (0, 10, 14)  # frames at rest after a level has walked its part of the path
+    settle: tuple[int, ...] = (0, 8, 8)  # frames at rest after a level has walked its part of the path
     sweeps: tuple[int, ...] = (4, 2, 2)  # over the constraints, a substep; odd numbers ring
-    warm_up: int = 8  # frames at rest in the start pose
+    warm_up: int = 6  # frames at rest in the start pose
     flatten: float = 0.5  # share of the modelled curvature that the cloth forgets
     dynamics: Dynamics = field(default_factory=Dynamics)
 

@@ -10,7 +10,7 @@ from gdna.synthesize.collider import ALL_BONES, Collider
 from gdna.synthesize.relax import MovingCloth
 from gdna.synthesize.tangle import iron, tangled, widen
 
-ROUNDS = 8
+ROUNDS = 6
 TORN = 1.6  # rest lengths; longer threads are ironed as well
 LIFT_LIMIT = 0.025  # metres that a covered surface may stick out at most; further out it is another part's
 
@@ -23,7 +23,7 @@ def finish(cloth: MovingCloth, frame: int) -> None:
     free = ~sheet.pinned
     cover = Collider(cloth.x[None], sheet.faces, _cover_masks(cloth), sheet.rim)
     for attempt in range(ROUNDS):
-        cloth.search(frame, frame, 1.0)
+        cloth.search_others(frame, frame, 1.0)
         mask = tangled(cloth.own, sheet.threads.ends)
         mask[sheet.threads.ends[cloth.stretch() > TORN]] = True
         if mask.any():

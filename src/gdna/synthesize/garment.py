@@ -18,6 +18,7 @@ class Fabric:
     density: float = 0.2  # kg/m^2
     thickness: float = 0.0035  # metres kept between the cloth's surface and what lies under it
     friction: float = 0.4  # Coulomb, against the body and inner garments
+    name: str = "cotton"
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Garment:
     quads: Int[np.ndarray, "Q 4"]  # counter-clockwise seen from outside
     skin_weights: Float[np.ndarray, "V J"]  # rows sum to 1
     pinned: Bool[np.ndarray, " V"]  # held to the body (waistband, belt line)
-    rest_scale: float = 1.0  # cloth larger than the modelled shape (looseness) around the limbs, >= 1
     fabric: Fabric = field(default_factory=Fabric)
+    across: Float[np.ndarray, " V"] | None = None  # size against the modelled shape, around the limbs
+    along: Float[np.ndarray, " V"] | None = None  # and along them; None: as large
 
 
 @dataclass(frozen=True)

@@ -1,93 +1,43 @@
-"""Patterns: tops, trousers, skirts and dresses, cut from the body's own suit and skirt and made loose.
-
-Lengths are metres on the mean body and grow with the wearer.
-"""
+"""Patterns: tops, trousers, skirts and dresses, cut from the body's own suit and skirt and made loose."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from gdna.synthesize.cutting import Piece, cut, even_out, whole
-from gdna.synthesize.garment import Fabric, Garment
+from gdna.synthesize.garment import Garment
 from gdna.synthesize.mannequin import ARM_JOINTS, Mannequin, limb_weights
+from gdna.synthesize.quads import boundary_loops
 from gdna.synthesize.shaping import (
     Sheet,
     add_collar,
     clear_body,
+    draw_in,
     front_path,
     highest_loop,
     inflate,
     lengthen,
     loosen_neck,
+    lowest_loop,
     open_front,
     share_legs,
     smooth,
     smooth_weights,
     straighten,
 )
+from gdna.synthesize.slack import slack
+from gdna.synthesize.styles import Neckline, SkirtStyle, Style, TopStyle, TrouserStyle
 
 SPLIT_ROOM = 0.06  # metres above the crotch at which the trunk is cut before cloth is added below
 ROUNDING = 0.008  # metres, of the corner between the neckline's front and its sides
 NECK_SHARE = 0.5  # of the neck's movement that a neckline follows
 SKIN_GAP = 0.005  # metres between skin and cloth before draping
-
-
-@dataclass(frozen=True)
-class Neckline:
-    """Where the neck opening runs: heights of its back and front over the neck joint, half its width over the
-    shoulders, and how far its front dips further."""
-
-    front: float = -0.045
-    back: float = 0.015
-    width: float = 0.078
-    dip: float = 0.0
-    pointed: bool = False  # a V instead of a bow
-
-
-@dataclass(frozen=True)
-class TopStyle:
-    """Shirts, jackets and dresses."""
-
-    name: str = "t-shirt"
-    sleeve: float = 0.3  # share of the arm from shoulder to wrist; 0: none, an armhole
-    neckline: Neckline = Neckline()
-    hem: float = -0.03  # metres over the crotch
-    ease: float = 0.012  # metres between body and cloth before draping
-    straight: float = 0.6  # 0: follows the waist, 1: hangs straight from the chest
-    sleeve_straight: float = 0.5
-    flare: float = 0.0  # metres a metre, below the hips
-    collar: float = 0.0  # metres, standing
-    opening: float | None = None  # metres between the front edges; None: closed
-    rest_scale: float = 1.0
-    fabric: Fabric = field(default_factory=Fabric)
-
-
-@dataclass(frozen=True)
-class TrouserStyle:
-    """Trousers and shorts."""
-
-    name: str = "trousers"
-    leg: float = 0.96  # share of the leg from hip to ankle
-    waist: float = -0.09  # metres over the middle of the trunk (spine2)
-    ease: float = 0.008
-    straight: float = 0.3
-    rest_scale: float = 1.0
-    fabric: Fabric = field(default_factory=Fabric)
-
-
-@dataclass(frozen=True)
-class SkirtStyle:
-    """Skirts, held at the waist."""
-
-    name: str = "skirt"
-    leg: float = 0.5  # share of the leg from hip to ankle
-    ease: float = 0.006
-    flare: float = 0.15  # metres a metre
-    rest_scale: float = 1.0
-    fabric: Fabric = field(default_factory=Fabric)
+TUCKED = 0.04  # metres that a tucked top runs on under a waistband
+GRIP = 0.022  # metres of cuffs and bands that hold to the body
+GRIP_GAP, DRAWN_IN = 0.0065, 0.05  # metres from the skin there; beyond, over which the cloth is drawn in
 
 
 @dataclass(frozen=True)
@@ -96,6 +46,7 @@ class Pattern:
     edges (left of the wearer first)."""
 
     garment: Garment
+    style: Style
     front: Int[np.ndarray, "2 2"] | None = None
 
 
@@ -148,10 +99,17 @@ def _trunk_piece(body: Mannequin, style: TopStyle) -> Piece:
     arm = np.linalg.norm(body.joint("left_wrist") - body.joint("left_shoulder"))
     share = arm_share(body)
     sleeve = np.where(share > -1, (style.sleeve - share) * arm, 0.3) if style.sleeve > 0 else armhole_field(body)
-    hem = body.crotch + max(style.hem, SPLIT_ROOM) * body.scale
+    hem = max(_hem(body, style), body.crotch + SPLIT_ROOM * body.scale)
     piece = cut(suit, body.vertices, neck_field(body, style.neckline))
     piece = cut(piece, body.vertices, sleeve)
     return even_out(cut(piece, body.vertices, body.vertices[:, 1] - hem), suit, body.vertices)
+
+
+def _hem(body: Mannequin, style: TopStyle) -> float:
+    """Height of a top's lower end."""
+    if style.tucked is None:
+        return body.crotch + style.hem * body.scale
+    return float(body.joint("spine2")[1]) + (style.tucked - TUCKED) * body.scale
 
 
 def top(body: Mannequin, style: TopStyle) -> Pattern:
@@ -168,9 +126,9 @@ def top(body: Mannequin, style: TopStyle) -> Pattern:
         chosen = (arms > 0.6) & (np.sign(sheet.vertices[:, 0]) == (1 if side == "left" else -1))
         axis = (body.joint(f"{side}_shoulder"), body.joint(f"{side}_wrist"))
         sheet = straighten(sheet, chosen, axis, style.sleeve_straight)
-    sheet = lengthen(smooth(sheet, 2), body, body.crotch + style.hem * body.scale, style.flare, style.ease)
+    sheet = lengthen(smooth(sheet, 2), body, _hem(body, style), style.flare, style.ease)
     sheet = smooth(sheet, 2)
-    length = 0.1 - style.hem
+    length = 0.1 - (_hem(body, style) - body.crotch) / body.scale
     pelvis = float(
         np.interp(length, [0.1, 0.4], [0.65, 0.3])
     )  # a short hem stays with the trunk, a long one with the legs
@@ -187,7 +145,31 @@ def top(body: Mannequin, style: TopStyle) -> Pattern:
         pairs = edges[[0, -1]]
     pinned = np.zeros(len(sheet.vertices), bool)
     pinned[hung] = True
-    return Pattern(_garment(style.name, sheet, pinned, style), pairs)
+    sheet, held = _gripped(sheet, body, _gripped_rims(sheet, style))
+    return Pattern(_garment(sheet, pinned | held, held, style), style, pairs)
+
+
+def _gripped_rims(sheet: Sheet, style: TopStyle) -> list[np.ndarray]:
+    """The rims of sleeves with cuffs and of a hem with a band."""
+    loops = sorted(boundary_loops(sheet.quads), key=lambda loop: abs(sheet.vertices[loop, 0].mean()))
+    rims = loops[-2:] if style.cuffs else []
+    return [*rims, lowest_loop(sheet)] if style.band and style.opening is None else rims
+
+
+def _gripped(sheet: Sheet, body: Mannequin, rims: list[np.ndarray]) -> tuple[Sheet, np.ndarray]:
+    """The cloth drawn in to the skin at some rims, and which of its vertices are held there."""
+    if not rims:
+        return sheet, np.zeros(len(sheet.vertices), bool)
+    gap = _rim_distance(sheet, rims)
+    share = np.clip((GRIP + DRAWN_IN - gap) / DRAWN_IN, 0, 1)
+    return draw_in(sheet, body, GRIP_GAP, share * share * (3 - 2 * share)), gap < GRIP
+
+
+def _rim_distance(sheet: Sheet, rims: list[np.ndarray]) -> np.ndarray:
+    """Metres from each vertex to the nearest vertex of some rims."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(sheet.vertices[np.concatenate(rims)]).query(sheet.vertices)[0]
 
 
 def _hung(sheet: Sheet, body: Mannequin) -> np.ndarray:
@@ -213,7 +195,9 @@ def trousers(body: Mannequin, style: TrouserStyle) -> Pattern:
         axis = (body.joint(f"{side}_hip"), body.joint(f"{side}_ankle"))
         sheet = straighten(sheet, chosen, axis, style.straight)
     sheet = clear_body(smooth_weights(smooth(sheet, 2), 4), body, SKIN_GAP)
-    return Pattern(_garment(style.name, sheet, _held(sheet, 0.02), style))
+    ends = [loop for loop in boundary_loops(sheet.quads) if sheet.vertices[loop, 1].mean() < body.crotch]
+    sheet, held = _gripped(sheet, body, ends if style.cuffs else [])
+    return Pattern(_garment(sheet, _held(sheet, 0.02) | held, held, style), style)
 
 
 def skirt(body: Mannequin, style: SkirtStyle) -> Pattern:
@@ -229,16 +213,15 @@ def skirt(body: Mannequin, style: SkirtStyle) -> Pattern:
     sheet = inflate(sheet, style.ease + style.flare * drop)
     sheet = share_legs(sheet, hip + 0.08, 0.3 * body.scale, 0.3)
     sheet = clear_body(smooth_weights(sheet, 6), body, SKIN_GAP)
-    return Pattern(_garment(style.name, sheet, _held(sheet, 0.02), style))
+    held = _held(sheet, 0.02)
+    return Pattern(_garment(sheet, held, held, style), style)
 
 
 def _held(sheet: Sheet, band: float) -> np.ndarray:
     """Vertices within `band` metres of the upper rim."""
-    from scipy.spatial import cKDTree
-
-    rim = sheet.vertices[highest_loop(sheet)]
-    return cKDTree(rim).query(sheet.vertices)[0] < band
+    return _rim_distance(sheet, [highest_loop(sheet)]) < band
 
 
-def _garment(name: str, sheet: Sheet, pinned: np.ndarray, style: TopStyle | TrouserStyle | SkirtStyle) -> Garment:
-    return Garment(name, sheet.vertices, sheet.quads, sheet.skin_weights, pinned, style.rest_scale, style.fabric)
+def _garment(sheet: Sheet, pinned: np.ndarray, gripped: np.ndarray, style: Style) -> Garment:
+    across, along = slack(sheet, gripped, style).T
+    return Garment(style.name, sheet.vertices, sheet.quads, sheet.skin_weights, pinned, style.fabric, across, along)

@@ -81,17 +81,23 @@ class MovingCloth:
             old = new
 
     def search(self, frame: int, following: int, share: float, ahead: Float[np.ndarray, "V 3"] | float = 0.0) -> None:
-        """Bring colliders and contacts up to date, for cloth that is about to move `ahead`."""
-        for collider in self.contacts.colliders:
-            collider.move_to(collider.between(frame, following, share))
-        self.own.move_to(self.x)
-        self.contacts.search(self.x + ahead, self.own.normals)
+        """Bring colliders and all contacts up to date, for cloth that is about to move `ahead`."""
+        self.search_others(frame, following, share, ahead)
         radius = self._self_distance + 0.3 * self.sheet.local_spacing
         self._num_pairs = self.own.near_pairs(radius, self.sheet.ring, self._pairs)
         cloth_kernels.pair_sides(
             self.x, self.sheet.start, self.sheet.faces, self._pairs, self._num_pairs, self._strained(),
             self._self_distance, self._sides, self._distances,
         )  # fmt: skip
+
+    def search_others(
+        self, frame: int, following: int, share: float, ahead: Float[np.ndarray, "V 3"] | float = 0.0
+    ) -> None:
+        """The same without the contacts of the sheet with itself."""
+        for collider in self.contacts.colliders:
+            collider.move_to(collider.between(frame, following, share))
+        self.own.move_to(self.x)
+        self.contacts.search(self.x + ahead, self.own.normals)
 
     def stretch(self) -> Float[np.ndarray, " E"]:
         """Length of every thread in rest lengths."""

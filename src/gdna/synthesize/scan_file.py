@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -13,9 +14,28 @@ from gdna.errors import GdnaError
 from gdna.geometry.files import atomic_path
 from gdna.types import Scan
 
-GENERATOR_VERSION = 2  # grows whenever the same seed would give another person
+GENERATOR_VERSION = 3  # grows whenever the same seed would give another person
 FILE_NAME = "scan.npz"
 QUANTUM = 5e-5  # metres
+
+
+@dataclass(frozen=True)
+class ScanTraits:
+    """Who the person is, what they do, and how exact the scan is."""
+
+    age: float  # years
+    gender: float  # 0: male, 1: female
+    height: float  # metres, standing, without shoes
+    weight: float  # 0..1, thin to heavy, on the body's own scale
+    muscle: float  # 0..1
+    proportions: float  # 0..1, uncommon to ideal
+    pose: str  # its kind
+    fabrics: tuple[str, ...]  # a garment each, as in `SyntheticScan.garments`
+    redraws: int  # poses given up before this one, because cloth or exactness failed
+    stretch: float  # 99th percentile of the cloth's threads, in rest lengths, of the worst garment
+    outside: float  # share of the body's surface outside its clothes' surface
+    deepest: float  # metres that it comes out at most
+    generator_version: int = GENERATOR_VERSION
 
 
 @dataclass(frozen=True)
@@ -36,6 +56,7 @@ class SyntheticScan:
     seed: int
     index: int
     pose_index: int
+    traits: ScanTraits
 
     def save(self, folder: Path | str) -> Path:
         """Write `folder`/scan.npz, whole or not at all; returns its path. Vertices are rounded to 0.05 mm."""
@@ -57,7 +78,7 @@ class SyntheticScan:
                 joints=self.joints.astype(np.float32),
                 translation=np.zeros(3, np.float32),
                 scale=np.float32(1),
-                description=np.array(json.dumps({**words, "generator_version": GENERATOR_VERSION})),
+                description=np.array(json.dumps({**words, "traits": asdict(self.traits)})),
             )
         return path
 
@@ -84,9 +105,15 @@ def load_scan(folder: Path | str) -> SyntheticScan:
             seed=words["seed"],
             index=words["index"],
             pose_index=words["pose_index"],
+            traits=read_traits(words["traits"]),
         )
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise GdnaError(f"{path}: no synthetic scan ({error}); expected what gdna's synthesize wrote") from error
+
+
+def read_traits(words: dict[str, Any]) -> ScanTraits:
+    """Traits from JSON."""
+    return ScanTraits(**{**words, "fabrics": tuple(words["fabrics"])})
 
 
 def to_scan(scan: SyntheticScan) -> Scan:

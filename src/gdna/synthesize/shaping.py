@@ -9,9 +9,10 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int
 
+from gdna.synthesize.closing import open_loops
 from gdna.synthesize.cutting import triangles
 from gdna.synthesize.mannequin import LEG_JOINTS, Mannequin, joint
-from gdna.synthesize.quads import boundary_loops, boundary_mask, laplacian, unique_edges, vertex_normals
+from gdna.synthesize.quads import boundary_loops, laplacian, unique_edges, vertex_normals
 
 STEEPEST = 0.35  # metres a metre by which added cloth widens to make room for the legs
 ANGLE_WINDOW = 0.3  # radians around a limb's axis within which cloth hangs from what is above it
@@ -69,21 +70,36 @@ def clear_body(sheet: Sheet, body: Mannequin, gap: float, steps: int = 3) -> She
     return replace(sheet, vertices=points)
 
 
+def draw_in(sheet: Sheet, body: Mannequin, gap: float, share: Float[np.ndarray, " V"]) -> Sheet:
+    """Bring cloth that stands off the skin nearer to it, by a `share` of what lies beyond `gap` metres."""
+    import igl
+
+    index = np.flatnonzero(share > 0)
+    points = sheet.vertices.copy()
+    signed, _, nearest, _ = igl.signed_distance(
+        points[index], body.vertices, body.skin_faces, sign_type=igl.SIGNED_DISTANCE_TYPE_PSEUDONORMAL
+    )[:4]
+    kept = np.where(signed > gap, 1 - share[index] * (1 - gap / np.maximum(signed, gap)), 1.0)
+    points[index] = nearest + kept[:, None] * (points[index] - nearest)
+    return replace(sheet, vertices=points)
+
+
 def clear_layer(
     vertices: Float[np.ndarray, "V 3"],
     layer: Float[np.ndarray, "W 3"],
-    quads: Int[np.ndarray, "R 4"],
+    faces: Int[np.ndarray, "F 3"],
     gap: float,
     reach: float = 0.06,
     steps: int = 3,
 ) -> Float[np.ndarray, "V 3"]:
-    """Push vertices that lie under another garment, or closer to it than `gap`, out over it; only within `reach`
-    metres of it."""
+    """Push vertices that lie under another garment or in a shoe, or closer to it than `gap`, out over it; only within
+    `reach` metres of it."""
     import igl
 
-    faces = triangles(quads)
     normals = vertex_normals(layer, faces)
-    at_rim = boundary_mask(quads, len(layer))[faces].any(1)
+    rim = np.zeros(len(layer), bool)
+    rim[np.concatenate([np.zeros(0, np.int64), *open_loops(faces)])] = True
+    at_rim = rim[faces].any(1)
     points = vertices.copy()
     for _ in range(steps):
         squared, face, nearest = igl.point_mesh_squared_distance(points, layer, faces)[:3]

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from gdna.body.skeleton import JOINT_NAMES, PARENTS
 from gdna.synthesize.collider import allowed_masks
-from gdna.synthesize.garment import BodyPath, Garment
+from gdna.synthesize.garment import BodyPath, Fabric, Garment
 from gdna.synthesize.quads import (
     Subdivision,
     bend_triples,
@@ -93,29 +93,37 @@ def make_sheets(garment: Garment, path: BodyPath, levels: int, flatten: float) -
     start = np.ascontiguousarray(garment.vertices, np.float64)
     start = untangle(start, triangulate(quads), unique_edges(quads).ends, average)
     weights, pinned = np.asarray(garment.skin_weights, np.float64), garment.pinned.astype(np.float64)
-    sheets = [_make_sheet(garment, start, quads, weights, pinned > 0.99, axes, 1 - flatten, ())]
+    scales = _scales(garment)
+    cut = _Cut(start, weights @ axes, scales)
+    sheets = [_make_sheet(garment.fabric, cut, quads, weights, pinned > 0.99, 1 - flatten, ())]
     steps: list[Subdivision] = []
     for _ in range(levels):
         step = catmull_clark(quads, len(start))
         start, weights, pinned, quads = step.smooth @ start, step.linear @ weights, step.linear @ pinned, step.quads
         steps.append(step)
+        scales = step.linear @ scales
         tethers = _tethers(sheets, steps, start)
-        sheets.append(_make_sheet(garment, start, quads, weights, pinned > 0.99, axes, 1 - flatten, tethers))
+        cut = _Cut(start, weights @ axes, scales)
+        sheets.append(_make_sheet(garment.fabric, cut, quads, weights, pinned > 0.99, 1 - flatten, tethers))
     return sheets, steps
 
 
+def _scales(garment: Garment) -> Float[np.ndarray, "V 2"]:
+    """How much larger the cloth is than the modelled shape around and along the limbs."""
+    one = np.ones(len(garment.vertices))
+    return np.stack([one if s is None else s for s in (garment.across, garment.along)], 1)
+
+
 def _make_sheet(
-    garment: Garment,
-    start: Float[np.ndarray, "V 3"],
+    fabric: Fabric,
+    cut: _Cut,
     quads: Int[np.ndarray, "Q 4"],
     weights: Float[np.ndarray, "V J"],
     pinned: Bool[np.ndarray, " V"],
-    axes: Float[np.ndarray, "J 3"],
     curvature: float,
     tethers: tuple[Tethers, ...],
 ) -> Sheet:
-    fabric = garment.fabric
-    cut = _Cut(start, weights @ axes, garment.rest_scale)
+    start = cut.start
     threads = cut.springs(unique_edges(quads).ends)
     faces = triangulate(quads)
     triples = bend_triples(quads, len(start))
@@ -178,20 +186,21 @@ def _tethers(sheets: list[Sheet], steps: list[Subdivision], start: Float[np.ndar
 
 @dataclass(frozen=True)
 class _Cut:
-    """How long the cloth is between points of the start pose: looser around the limbs, not along them, so that straight
-    legs and sleeves keep their length and do not crumple into rings."""
+    """How long the cloth is between points of the start pose: by one factor around the limbs and by another along them,
+    so that straight legs and sleeves can keep their length and not crumple into rings."""
 
     start: Float[np.ndarray, "V 3"]
     axes: Float[np.ndarray, "V 3"]
-    scale: float
+    scales: Float[np.ndarray, "V 2"]  # around, along
 
     def lengths(self, ends: Int[np.ndarray, "E 2"]) -> Float[np.ndarray, " E"]:
-        along = self.start[ends[:, 1]] - self.start[ends[:, 0]]
-        length = np.linalg.norm(along, axis=1)
+        edge = self.start[ends[:, 1]] - self.start[ends[:, 0]]
+        length = np.linalg.norm(edge, axis=1)
         axis = self.axes[ends].sum(1)
         axis /= np.maximum(np.linalg.norm(axis, axis=1, keepdims=True), 1e-9)
-        across = 1 - ((along * axis).sum(1) / np.maximum(length, 1e-9)) ** 2
-        return length * (1 + (self.scale - 1) * across)
+        along = ((edge * axis).sum(1) / np.maximum(length, 1e-9)) ** 2
+        scales = self.scales[ends].mean(1)
+        return length * (scales[:, 0] * (1 - along) + scales[:, 1] * along)
 
     def springs(self, ends: Int[np.ndarray, "E 2"]) -> Springs:
         """Sorted from the top down, in which order Gauss-Seidel sweeps carry weight up to where the cloth hangs."""

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 
 from gdna.body.open_body import open_body
-from gdna.synthesize.accessories import Accessory, fit_accessory
+from gdna.synthesize.accessories import Accessory
+from gdna.synthesize.boots import fit_shoes
 from gdna.synthesize.garment import BodyPath
 from gdna.synthesize.mannequin import Mannequin, joint
 from gdna.types import BodyParams
@@ -39,10 +40,22 @@ class Stage:
     shoes: Accessory | None  # canonical
 
     @property
+    def upward(self) -> Float[np.ndarray, "3"]:
+        """Unit vector along the neck, posed."""
+        along = self.joints[joint("head")] - self.joints[joint("neck")]
+        return along / np.linalg.norm(along)
+
+    @property
     def skull(self) -> Float[np.ndarray, "3"]:
         """The middle of the skull, posed."""
         head = joint("head")
         return self.joints[head] + self.transforms[head, :3, :3] @ SKULL_CENTRE
+
+    @property
+    def shoes_at_start(self) -> Float[np.ndarray, "A 3"]:
+        """The shoes in the start pose."""
+        assert self.shoes is not None
+        return blend(self.shoes.vertices, self.shoes.skin_weights, self.body.transforms)
 
     def wear(self, asset: Accessory) -> Float[np.ndarray, "A 3"]:
         """An accessory's vertices, posed."""
@@ -65,7 +78,7 @@ def move(
     transforms = posed.bone_transforms.double().numpy()
     vertices = posed.vertices.double().numpy()
     count = int(body.skin_quads.max()) + 1
-    asset = None if shoes is None else fit_accessory(shoes, body.vertices_canonical, body.skin_weights)
+    asset = None if shoes is None else fit_shoes(shoes, body)
     faces = np.asarray(model.faces)
     used, local = np.unique(faces[faces.min(1) >= count], return_inverse=True)
     return Stage(
