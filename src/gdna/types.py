@@ -77,6 +77,7 @@ class Correspondences:
 
     points_canonical: Float[Tensor, "B N I 3"]
     converged: Bool[Tensor, "B N I"]  # also false for a duplicate of an earlier start's root
+    dropped: Int[Tensor, ""] | None = None  # candidates that a search in fixed memory had no room for; None: unlimited
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,13 @@ class Stage(Enum):
     fine = "fine"
 
 
+class CacheMethod(Enum):
+    """How correspondences are found."""
+
+    mesh = "mesh"
+    march = "march"
+
+
 @dataclass(frozen=True)
 class DataModule(DataSettings):
     """Where a data set lies and what is drawn from it."""
@@ -128,6 +135,10 @@ class Precompute:
     expname: str = key("coarse", "the coarse model's experiment")
     agent_tot: int = key(1, "split the scans over so many processes")
     agent_id: int = key(0, "which of them this is, from 0")
+    method: CacheMethod = field(
+        default=CacheMethod.mesh,
+        metadata={HELP: "mesh: draw the person's mesh; march: along every ray, as the original, much slower"},
+    )
     device: str = key("auto", "cpu, cuda, cuda:1 or auto")
     datamodule: DataModule = field(default_factory=DataModule)
     model: ModelKeys = field(

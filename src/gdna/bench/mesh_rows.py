@@ -23,10 +23,10 @@ from gdna.extract.refine import START_CELLS, extract_surface_dense
 from gdna.generate.animation import Animation
 from gdna.generate.filming import film_camera
 from gdna.generate.people import Person
+from gdna.geometry.linalg import matmul_precision
 from gdna.geometry.mesh import fuse_normals, largest_component, vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.render.shade import render_pair
-from gdna.train.run_state import matmul_precision
 from gdna.types import AvatarMesh, BodyParams, PosedMesh, Subject
 
 PROBE = 2**13  # points that the estimate asks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,18 +17,22 @@ from gdna.bench.row import Row
 from gdna.bench.scene import Scene
 from gdna.bench.timing import Task, seconds_of, task
 from gdna.data.batches import CoarseBatch, FineBatch
+from gdna.data.sample_file import body_on
+from gdna.geometry.linalg import matmul_precision
 from gdna.geometry.mesh import vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.render.camera import Orthographic
 from gdna.render.rasterize import rasterize
-from gdna.train.coarse import coarse_losses
+from gdna.train.coarse import CoarseInputs, CoarseLearner, NeutralBody, Room
 from gdna.train.critic import Critic
-from gdna.train.fine import CRITIC_BETAS, FINE_STEPS, critic_step, field_step, refinable
-from gdna.train.loading import Record, to_device
-from gdna.train.run_state import matmul_precision
+from gdna.train.fine import CRITIC_BETAS, FINE_STEPS, FineInputs, FineLearner, Players, refinable
+from gdna.train.loading import to_device
 from gdna.train.settings import LossSettings
+from gdna.train.stepping import adam
 from gdna.train.surface import SurfaceBatch
 from gdna.types import Subject
+
+FineRecord = TypeVar("FineRecord", FineBatch, SurfaceBatch)
 
 GRADIENT_NORM = 0.1
 THINNED = 8  # the estimate's share of the points
@@ -37,25 +42,29 @@ WEIGHTS = LossSettings()
 def coarse_step(scene: Scene) -> Row:
     """Losses, gradients and Adam for `people` scans, from their points to the updated weights."""
     data = scene.prepared(scene.sizes.people, "coarse")
-    body = to_device(data.body, scene.device)
-    people = torch.arange(len(data))
-    batch = data.draw_coarse(people, torch.Generator().manual_seed(0), scene.sizes.points)
-    batch = to_device(batch, scene.device)
+    body = NeutralBody.of(to_device(data.body, scene.device))
+    people, generator = torch.arange(len(data)), torch.Generator().manual_seed(0)
+    drawn = CoarseInputs.draw(data, people, body_on(data.body, "cpu"), scene.sizes.points, generator)
+    inputs = to_device(drawn, scene.device)
 
-    def step(backend: str, precision: str, batch: CoarseBatch) -> Callable[[], object]:
+    def learner(backend: str, room: Room, half: bool) -> CoarseLearner:
         model = scene.trainable(scene.sizes.search_steps, backend)
-        adam = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
-        generator = torch.Generator().manual_seed(0)
+        optimizer = adam([p for p in model.parameters() if p.requires_grad], 1e-4)
+        autocast = _fabric(scene.device, half).autocast
+        return CoarseLearner(model, optimizer, body, WEIGHTS, GRADIENT_NORM, room, autocast)
 
-        def call() -> None:
+    def call(step: Callable[[CoarseInputs], object], inputs: CoarseInputs, precision: str) -> Callable[[], object]:
+        def once() -> None:
             with matmul_precision(precision):
-                losses = coarse_losses(model, batch, body, WEIGHTS, generator, bootstraps=False)
-                _update(model, adam, losses.total)
+                step(inputs)
 
-        return call
+        return once
 
-    points = batch.points_posed.shape[1]
-    few = replace(batch, **_thinned(batch, points // THINNED))
+    points = inputs.batch.points_posed.shape[1]
+    few = replace(inputs, batch=replace(inputs.batch, **_thinned(inputs.batch, points // THINNED)))
+    on_gpu = scene.device.type == "cuda"
+    ours = learner("auto", Room.first(scene.device, scene.sizes.points), on_gpu).recorded()[False]
+    plain = learner("reference", Room(None), False)
     network = scene.network
     asked = len(people) * points * of_point(network.warp, network.skinning, network.occupancy)
     floor = Work(
@@ -63,24 +72,17 @@ def coarse_step(scene: Scene) -> Row:
         12.0 * size_of(network),  # weights, gradients and Adam's two moments, read and written
         "fields at one root a point and the generator, forward and backward; Adam's traffic",
     )
-    reference, probe = step("reference", "highest", batch), step("reference", "highest", few)
     return Row(
-        task(step("auto", "high", batch)),
-        task(reference, lambda: THINNED * seconds_of(probe, scene.device)),
+        task(call(ours, inputs, "high")),
+        task(call(plain, inputs, "highest"), lambda: THINNED * seconds_of(call(plain, few, "highest"), scene.device)),
         floor,
+        note="bf16-mixed" if on_gpu else "",
     )
 
 
 def _thinned(batch: CoarseBatch, count: int) -> dict[str, Tensor]:
     count = max(count, 1)
     return {"points_posed": batch.points_posed[:, :count], "occupancy": batch.occupancy[:, :count]}
-
-
-def _update(model: torch.nn.Module, adam: torch.optim.Optimizer, loss: Tensor) -> None:
-    adam.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-    adam.step()
 
 
 def fine_step(scene: Scene) -> Row:
@@ -111,7 +113,7 @@ def fine_step(scene: Scene) -> Row:
     return Row(parts(True), parts(False), floor, note="bf16-mixed" if scene.device.type == "cuda" else "")
 
 
-def _first(record: Record) -> Record:
+def _first(record: FineRecord) -> FineRecord:
     """One person of a batch."""
     return replace(record, **{name: tensor[:1] for name, tensor in vars(record).items()})
 
@@ -153,23 +155,24 @@ def _fine_step(
 ) -> Callable[[], object]:
     model = refinable(copy.deepcopy(scene.network), scene.network.config, seed=0).to(scene.device)
     critic = Critic(scene.sizes.image_size).to(scene.device)
-    adam = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
-    adam_critic = torch.optim.Adam(critic.parameters(), lr=1e-4, betas=CRITIC_BETAS)
-    fabric = _fabric(scene.device, half=ours and scene.device.type == "cuda")
-    features = _features(model, batch)
+    learned = [p for p in model.parameters() if p.requires_grad]
+    players = Players(model, critic, adam(learned, 1e-4), adam(list(critic.parameters()), 1e-4, CRITIC_BETAS))
+    on_gpu = scene.device.type == "cuda"
+    fabric = _fabric(scene.device, half=ours and on_gpu)
+    pixels = int(batch.cache_mask.sum(1).max()) if ours and on_gpu else None
+    learner = FineLearner(players, _features(model, batch), WEIGHTS, GRADIENT_NORM, pixels, fabric)
+    recorded = learner.recorded()[regularised]
 
-    def call() -> None:
-        with matmul_precision("high" if ours else "highest"):
-            volumes, points = (features, surface) if ours else (_features(model, batch), _searched(model, batch))
-            critic.requires_grad_(False)
-            fake, losses = field_step(model, critic, batch, volumes, points, WEIGHTS, fabric)
-            _update(model, adam, losses.total)
-            assert fake is not None
-            critic.requires_grad_(True)
-            opinion = critic_step(critic, batch.normal_maps, fake.detach(), WEIGHTS, regularised, fabric)
-            _update(critic, adam_critic, opinion.critic_total)
+    def our_step() -> None:
+        with matmul_precision("high"):
+            recorded(FineInputs(batch, surface))
 
-    return call
+    def plain_step() -> None:
+        with matmul_precision("highest"):
+            step = replace(learner, features=_features(model, batch), regularised=regularised)
+            step(FineInputs(batch, _searched(model, batch)))
+
+    return our_step if ours else plain_step
 
 
 def _fabric(device: torch.device, half: bool) -> Fabric:
@@ -179,12 +182,12 @@ def _fabric(device: torch.device, half: bool) -> Fabric:
 
 @torch.no_grad()
 def _features(model: AvatarModel, batch: FineBatch) -> Tensor:
-    return model.generator(model.codes(batch.indices).shape).half()
+    return model.generator(model.codes(batch.people).shape).half()
 
 
 @torch.no_grad()
 def _searched(model: AvatarModel, batch: FineBatch) -> SurfaceBatch:
-    codes = model.codes(batch.indices)
+    codes = model.codes(batch.people)
     subject: Subject = model.subject(codes, batch.betas)
     search = replace(model.search_settings("reference"), max_steps=FINE_STEPS)
     found = model.occupancy_posed(batch.surface_points, batch.bone_transforms, subject, search)
