@@ -23,7 +23,7 @@ from gdna.extract.refine import START_CELLS, extract_surface_dense
 from gdna.generate.animation import Animation
 from gdna.generate.filming import film_camera
 from gdna.generate.people import Person
-from gdna.geometry.linalg import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.geometry.mesh import fuse_normals, largest_component, vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.render.shade import render_pair

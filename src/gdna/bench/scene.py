@@ -20,8 +20,9 @@ from gdna.bench.settings import Sizes
 from gdna.body.interface import BodyModel
 from gdna.body.open_body import open_body
 from gdna.data.motion import load_motion
-from gdna.data.prepare import PrepareSettings, prepare_scan, skin_vertices
+from gdna.data.prepare import PrepareSettings, prepare_scan
 from gdna.data.prepared import Fields, PreparedSet
+from gdna.data.scan_body import skin_vertices
 from gdna.generate.loading import load
 from gdna.generate.people import Model
 from gdna.model.avatar_model import AvatarModel

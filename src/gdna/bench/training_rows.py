@@ -18,7 +18,7 @@ from gdna.bench.scene import Scene
 from gdna.bench.timing import Task, seconds_of, task
 from gdna.data.batches import CoarseBatch, FineBatch
 from gdna.data.sample_file import body_on
-from gdna.geometry.linalg import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.geometry.mesh import vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.render.camera import Orthographic
@@ -32,8 +32,7 @@ from gdna.train.stepping import adam
 from gdna.train.surface import SurfaceBatch
 from gdna.types import Subject
 
-FineRecord = TypeVar("FineRecord", FineBatch, SurfaceBatch)
-
+Batch = TypeVar("Batch", FineBatch, SurfaceBatch)
 GRADIENT_NORM = 0.1
 THINNED = 8  # the estimate's share of the points
 WEIGHTS = LossSettings()
@@ -113,7 +112,7 @@ def fine_step(scene: Scene) -> Row:
     return Row(parts(True), parts(False), floor, note="bf16-mixed" if scene.device.type == "cuda" else "")
 
 
-def _first(record: FineRecord) -> FineRecord:
+def _first(record: Batch) -> Batch:
     """One person of a batch."""
     return replace(record, **{name: tensor[:1] for name, tensor in vars(record).items()})
 

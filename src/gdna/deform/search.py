@@ -16,7 +16,7 @@ from gdna.deform.grid import TransformGrid, WeightGrid, blend_grid, sample_weigh
 from gdna.deform.grid_search import search_grid
 from gdna.deform.reference import search_reference
 from gdna.deform.settings import FusedSettings, GridSettings, SearchSettings
-from gdna.geometry.linalg import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.types import Correspondences
 
 __all__ = ["FusedSettings", "GridSettings", "SearchSettings", "find_correspondences", "make_grid", "uses_grid"]

@@ -13,8 +13,8 @@ from torch import Tensor
 from gdna.errors import GdnaError
 from gdna.extract.iso_surface import largest_part, polished
 from gdna.extract.refine import find_surface
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.geometry.cores import each
-from gdna.geometry.linalg import matmul_precision
 from gdna.geometry.mesh import fuse_normals, vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.types import AvatarMesh, Subject

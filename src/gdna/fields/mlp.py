@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from gdna.geometry.linalg import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision
 
 SHARPNESS = 100.0  # of the softplus: a ReLU with a smooth corner of about a centimetre
 NOTHING = -20.0 / SHARPNESS  # below it softplus is under 2e-11

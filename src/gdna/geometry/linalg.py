@@ -1,9 +1,6 @@
-"""3x3 algebra in closed form (`torch.inverse` on a million small matrices is slow on a GPU), and how exact products are."""
+"""3x3 algebra in closed form: `torch.inverse` on a million small matrices is slow on a GPU."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -27,15 +24,3 @@ def inverse_3x3(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]:
 def matvec(matrix: Float[Tensor, "*#b I J"], vector: Float[Tensor, "*#b J"]) -> Float[Tensor, "*_ I"]:
     """Many small products; elementwise, since batched GEMM of 3x3 matrices wastes most of its time."""
     return (matrix * vector[..., None, :]).sum(-1)
-
-
-@contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """Within, 32-bit matrix products on CUDA are exact ("highest") or have 11 bits of mantissa ("high": TF32), with
-    which a coordinate of a metre is half a millimetre off."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

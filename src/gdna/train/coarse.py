@@ -20,7 +20,7 @@ from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody, body_on
 from gdna.deform.search import SearchSettings
 from gdna.errors import GdnaError
-from gdna.geometry.linalg import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import check_tensors, load_extra, load_model
 from gdna.model.config import ModelConfig
@@ -135,7 +135,7 @@ def train_coarse(
             generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
             drawn = CoarseInputs.draw(data, indices, host_body, settings.datamodule.points_per_frame, generator)
-            set_learning_rate(optimizer, optim.lr * learning_rate_factor(optim, step, schedule.steps))
+            set_learning_rate(optimizer, optim.lr * learning_rate_factor(optim, run.done(step)))
             bootstraps = schedule.epoch(step) < settings.model.nepochs_pretrain
             losses, finite = learners[bootstraps](to_device(drawn, fabric.device))
             known = run.check(step, finite, losses)

@@ -19,7 +19,7 @@ from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.deform.packing import pack, unpack
 from gdna.errors import GdnaError
-from gdna.geometry.linalg import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.model.config import ModelConfig
@@ -176,7 +176,7 @@ def train_fine(
             count = settings.datamodule.points_per_frame
             points = surface.draw(indices, count, generator) if surface else None
             inputs = to_device(FineInputs(batch, points), fabric.device)
-            factor = learning_rate_factor(optim, step, schedule.steps)
+            factor = learning_rate_factor(optim, run.done(step))
             set_learning_rate(optimizer, optim.lr * factor)
             set_learning_rate(critic_optimizer, optim.lr_dis * factor)
             regularised = settings.model.lambda_grad > 0 and step % settings.model.d_reg_every == 0

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from gdna.data.prepared import PreparedSet
-from gdna.geometry.linalg import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import AvatarModel
 from gdna.objectives import intersection_over_union
 
