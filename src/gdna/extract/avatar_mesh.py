@@ -61,7 +61,7 @@ def extract_avatar(
     low, high = body_box(vertices_canonical)
     with torch.no_grad():
         start = GPU_START_CELLS if low.is_cuda else START_CELLS
-        with matmul_precision("high"):  # the polish is exact, so the cells' corners need not be
+        with matmul_precision("high" if low.is_cuda else "highest"):  # the polish is exact, the corners need not be
             surface, lattice = find_surface(ask.logits, low, high, resolution, start=start)
         if len(surface.faces) == 0:
             raise GdnaError("extract_avatar: the model has no surface in the body's box; is it trained?")
