@@ -267,9 +267,8 @@ def query_timing(s: Scene) -> None:
         say(f"query forward and backward, {precision}", both)
     torch.set_float32_matmul_precision("highest")
     query = s.model.occupancy_posed(s.posed, s.transforms, subject, SETTINGS, capacity=capacity)
-    print(
-        f"     dropped at capacity {capacity}: {int(query.dropped)}; peak {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB"
-    )
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    print(f"     dropped at capacity {capacity}: {int(query.dropped)}; peak {peak:.2f} GiB")
     torch.cuda.set_sync_debug_mode("error")
     both()
     torch.cuda.set_sync_debug_mode("default")

@@ -47,7 +47,8 @@ def test_the_jacobian_of_skinning_is_that_of_autograd_and_of_differences():
     variable = points.clone().requires_grad_()
     for row in range(3):
         (wanted,) = torch.autograd.grad(skin(variable, transforms, weights)[..., row].sum(), variable)
-        torch.testing.assert_close(jacobian[:, :, row], wanted, rtol=0, atol=1e-10)
+        # torch takes softplus for straight beyond 20: a slope of 1 instead of 1 - 2e-9
+        torch.testing.assert_close(jacobian[:, :, row], wanted, rtol=0, atol=1e-7)
 
 
 def test_gradients_by_the_exact_jacobian_are_those_by_autograd():

@@ -39,7 +39,7 @@ def blend_transforms(
     return (weights @ bone_transforms[:, :, :3].flatten(2)).unflatten(-1, (3, 4))
 
 
-def transform(blended: Float[Tensor, "*b 3 4"], points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+def transform(blended: Float[Tensor, "*#b 3 4"], points: Float[Tensor, "*#b 3"]) -> Float[Tensor, "*_ 3"]:
     return matvec(blended[..., :3], points) + blended[..., 3]
 
 
