@@ -61,7 +61,7 @@ def scene(people: int, points: int) -> Scene:
     skin_vertices = body.faces.unique()
     pick = skin_vertices[torch.randint(len(skin_vertices), (people, points), generator=generator)]
     truth = gather(posed.vertices_canonical, pick) + 0.01 * torch.randn(people, points, 3, generator=generator)
-    model = load(None, "cuda").network
+    model = load(None, DEVICE.type).network
     codes = model.codes(index.to(DEVICE) % model.config.num_people)
     with torch.no_grad():
         subject = model.subject(codes, betas[:, : model.config.num_betas].to(DEVICE))
@@ -87,18 +87,16 @@ def recall(s: Scene, found: Correspondences) -> float:
 def parity(s: Scene) -> None:
     networks = fused_networks(s.weights_at, len(s.transforms))
     plain, kernels = TorchEngine(in_chunks(s.weights_at)), TritonEngine(networks)
-    nodes = s.truth[:, :4096]
     exact = GridSettings(shape=(8, 32, 32))
-    autocast_free = TorchEngine(lambda x: in_chunks(s.weights_at)(x))
     with full_precision():
         grid_half = triton_search.fill(networks, s.transforms, exact)
         grid = triton_search.fill(networks, s.transforms, exact, split=True)
         axes = [
-            torch.linspace(a, b, n, device=DEVICE) for a, b, n in zip(exact.low, exact.high, (32, 32, 8), strict=True)
+            torch.linspace(a, b, n, device=DEVICE) for a, b, n in zip(exact.low, exact.high, exact.shape[::-1], strict=True)
         ]
         z, y, x = torch.meshgrid(*axes[::-1], indexing="ij")
         nodes = torch.stack([x, y, z], -1).reshape(1, -1, 3).expand(len(s.transforms), -1, -1)
-        weights = autocast_free.weights_at(nodes)
+        weights = in_chunks(s.weights_at)(nodes)
         wanted = (weights @ s.transforms[:, :, :3].flatten(2)).view(*grid.values.shape[:4], 12)
     check("fill in half precision", float((grid_half.values[..., :12] - wanted).abs().max()), 2e-2, "m or 1")
     check("fill in split precision", float((grid.values[..., :12] - wanted).abs().max()), 1e-4, "m or 1")
@@ -161,8 +159,8 @@ def quality(s: Scene) -> None:
         print(f"     occupancy, fused against reference: IoU {float((answers[0] & answers[1]).sum()) / union:.5f}")
 
 
-def milliseconds(work: Callable[[], object], repeats: int = 20) -> float:
-    for _ in range(3):
+def milliseconds(work: Callable[[], object], repeats: int = 11) -> float:
+    for _ in range(2):
         work()
     times = []
     for _ in range(repeats):
@@ -170,9 +168,9 @@ def milliseconds(work: Callable[[], object], repeats: int = 20) -> float:
         start.record()
         work()
         end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
-    return sorted(times)[len(times) // 2]
+        times.append((start, end))
+    times[-1][1].synchronize()
+    return sorted(start.elapsed_time(end) for start, end in times)[repeats // 2]
 
 
 def captured(work: Callable[[], object]) -> Callable[[], object]:
@@ -270,7 +268,7 @@ def query_timing(s: Scene) -> None:
     peak = torch.cuda.max_memory_allocated() / 2**30
     print(f"     dropped at capacity {capacity}: {int(query.dropped)}; peak {peak:.2f} GiB")
     torch.cuda.set_sync_debug_mode("error")
-    both()
+    say("query without waiting for the device", both, False)
     torch.cuda.set_sync_debug_mode("default")
 
 
