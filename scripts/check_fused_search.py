@@ -92,7 +92,8 @@ def parity(s: Scene) -> None:
         grid_half = triton_search.fill(networks, s.transforms, exact)
         grid = triton_search.fill(networks, s.transforms, exact, split=True)
         axes = [
-            torch.linspace(a, b, n, device=DEVICE) for a, b, n in zip(exact.low, exact.high, exact.shape[::-1], strict=True)
+            torch.linspace(a, b, n, device=DEVICE)
+            for a, b, n in zip(exact.low, exact.high, exact.shape[::-1], strict=True)
         ]
         z, y, x = torch.meshgrid(*axes[::-1], indexing="ij")
         nodes = torch.stack([x, y, z], -1).reshape(1, -1, 3).expand(len(s.transforms), -1, -1)
