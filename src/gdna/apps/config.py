@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from gdna.bench.settings import BenchSettings
 from gdna.errors import GdnaError
 from gdna.generate.settings import GenerateSettings
 from gdna.keys import HELP, key
@@ -44,6 +45,13 @@ class BodyKind(Enum):
 class Stage(Enum):
     coarse = "coarse"
     fine = "fine"
+
+
+class CacheMethod(Enum):
+    """How correspondences are found."""
+
+    mesh = "mesh"
+    march = "march"
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,10 @@ class Precompute:
     expname: str = key("coarse", "the coarse model's experiment")
     agent_tot: int = key(1, "split the scans over so many processes")
     agent_id: int = key(0, "which of them this is, from 0")
+    method: CacheMethod = field(
+        default=CacheMethod.mesh,
+        metadata={HELP: "mesh: draw the person's mesh; march: along every ray, as the original, much slower"},
+    )
     device: str = key("auto", "cpu, cuda, cuda:1 or auto")
     datamodule: DataModule = field(default_factory=DataModule)
     model: ModelKeys = field(
@@ -190,6 +202,11 @@ class Generate(GenerateSettings):
         default_factory=ModelKeys,
         metadata=_as_in("train", CONTRADICTION),
     )
+
+
+@dataclass(frozen=True)
+class Bench(BenchSettings):
+    """Keys of `gdna bench`."""
 
 
 def _part(settings: Any, kind: Any) -> Any:

@@ -92,6 +92,17 @@ VERBS = {
             "no unfinished film is left behind",
             ("datamodule", "experiments"),
         ),
+        Verb(
+            "bench",
+            "time the work of training and generation here, against plain references",
+            config.Bench,
+            "gdna.apps.bench",
+            (
+                "bench out=bench.json",
+                "bench rows=[mesh_256,animate] threads=2 seconds=20",
+            ),
+            "the rows that were done are in the file",
+        ),
     )
 }
 ALIASES = {"test": "generate"}

@@ -17,7 +17,10 @@ def to_box(points_neutral: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
 
 
 def read_volume(volume: Float[Tensor, "B C D H W"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N C"]:
-    """Trilinear read at points (x, y, z) in [-1, 1]^3 of a (z, y, x) volume whose corners lie at +-1; zeros outside."""
-    grid = points[:, None, None]
+    """Trilinear read at points (x, y, z) in [-1, 1]^3 of a (z, y, x) volume whose corners lie at +-1; zeros outside.
+
+    In the points' precision, also where the volume was made in half of it.
+    """
+    grid, volume = points[:, None, None], volume.to(points.dtype)
     values = torch.nn.functional.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     return values[:, :, 0, 0].mT

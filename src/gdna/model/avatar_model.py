@@ -13,7 +13,7 @@ from gdna.deform.blend import blend_transforms
 from gdna.deform.grid import TransformGrid, WeightGrid, sample_weights
 from gdna.deform.implicit import attach_gradient
 from gdna.deform.packing import gather, pack, unpack
-from gdna.deform.search import SearchSettings, find_correspondences, make_grid
+from gdna.deform.search import SearchSettings, find_correspondences, full_precision, make_grid
 from gdna.fields.bound_weights import BoundWeights
 from gdna.fields.generator import ShapeGenerator
 from gdna.fields.mlp import MlpSizes
@@ -22,6 +22,7 @@ from gdna.fields.occupancy import OccupancyField
 from gdna.fields.skinning import SkinningField
 from gdna.fields.warp import ShapeWarp
 from gdna.geometry.linalg import inverse_3x3, matvec
+from gdna.model.bound import BoundFields
 from gdna.model.config import ModelConfig
 from gdna.types import Codes, Subject
 
@@ -79,6 +80,15 @@ class AvatarModel(nn.Module):
     def subject(self, codes: Codes, betas: Float[Tensor, "B S"]) -> Subject:
         """Run the generator once for people of these codes in these bodies."""
         return Subject(betas, codes.shape, codes.detail, self.generator(codes.shape))
+
+    def bind(self, subject: Subject) -> BoundFields:
+        """The fields of these people, to be asked many times."""
+        return BoundFields(
+            self.warp.bind(subject.betas),
+            self.occupancy.bind(subject.features),
+            self.skinning.bind(subject.shape),
+            self.normal.bind(subject.detail) if self.config.stage == "fine" else None,
+        )
 
     def to_neutral(
         self, points_canonical: Float[Tensor, "B N 3"], betas: Float[Tensor, "B S"]
@@ -157,8 +167,11 @@ class AvatarModel(nn.Module):
         tries = found.converged.shape[2]
         packed = pack(found.points_canonical.flatten(1, 2), found.converged.flatten(1), capacity)
         targets = gather(points_posed, packed.index // tries)
-        roots = attach_gradient(packed.values, targets, bone_transforms, weights_at)
-        logits, hidden, points_neutral = self.occupancy_canonical(roots, subject)
+        with full_precision():  # where points lie is always exact
+            roots = attach_gradient(packed.values, targets, bone_transforms, weights_at)
+            points_neutral = self.to_neutral(roots, subject.betas)
+        logits, hidden = self.occupancy_neutral(points_neutral, subject)
+        logits = logits.float()
         everywhere = unpack(logits, packed, logits.new_full(packed.position.shape, OUTSIDE))
         best, start = everywhere.unflatten(1, (-1, tries)).max(-1)
         column = packed.position.unflatten(1, (-1, tries)).gather(-1, start[..., None])[..., 0]

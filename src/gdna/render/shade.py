@@ -59,10 +59,10 @@ def shaded_image(
 
 
 def render_pair(
-    mesh: PosedMesh, camera: Orthographic, antialias: int = 2, studio: Studio = STUDIO
+    mesh: PosedMesh, camera: Orthographic, antialias: int = 2, studio: Studio = STUDIO, backend: str = "auto"
 ) -> UInt8[np.ndarray, "h w2 3"]:
     """`shaded_image` and, to its right, `normal_image`, from one rasterisation."""
-    normal_map = render_normals(mesh, camera.supersampled(antialias))
+    normal_map = render_normals(mesh, camera.supersampled(antialias), backend)
     return np.concatenate([_shaded(normal_map, antialias, studio), normal_image(normal_map, antialias)], 1)
 
 
