@@ -140,7 +140,7 @@ def quality(s: Scene) -> None:
         settings["fused"] = SETTINGS
         settings["fused 10 steps"] = replace(SETTINGS, fused=FusedSettings(steps=10))
         settings["fused 5 + 10 evaluations"] = replace(
-            SETTINGS, fused=FusedSettings(evaluations=5, more_evaluations=10)
+            SETTINGS, fused=FusedSettings(evaluations=(4, 7), merge=1e-3)
         )
         settings["fused 24x96x96"] = replace(SETTINGS, grid=GridSettings(shape=(24, 96, 96)))
         for name, search in settings.items():

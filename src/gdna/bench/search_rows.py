@@ -55,7 +55,7 @@ def search(scene: Scene) -> Row:
     floor = Work(
         nodes * of_point(network.warp, network.skinning),
         nodes * 12 * 4 + posed.nbytes * (1 + len(network.config.deformer.init_bones)),
-        "warp and skinning at the nodes of a 16 x 64 x 64 grid; blended grid, points and roots moved once",
+        "warp and skinning at the nodes of the grid; blended grid, points and roots moved once",
     )
     return Row(task(lambda: call("auto")), task(lambda: call("reference"), estimate), floor, extras)
 

@@ -47,6 +47,15 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class Refined:
+    """Roots on the networks; not finding is a large norm. And how many candidates were dropped for want of room."""
+
+    points: Float[Tensor, "B N I 3"]
+    norms: Float[Tensor, "B N I"]
+    dropped: Int[Tensor, ""]
+
+
+@dataclass(frozen=True)
 class TorchEngine:
     """Plain torch, any device: what the kernels are compared with."""
 
@@ -101,8 +110,19 @@ class TorchEngine:
         norms = torch.where(filled, found.residual_norm, torch.inf)
         return found.points, norms, found.inverse_jacobian.flatten(2)
 
-    def room(self, share: float, points: int) -> int | None:
-        return None
+    def refine(
+        self,
+        on_grid: GridRoots,
+        points_posed: Float[Tensor, "B N 3"],
+        bone_transforms: Float[Tensor, "B J 4 4"],
+        starts: Float[Tensor, "B I 12"],
+        settings: SearchSettings,
+    ) -> Refined:
+        """What leads near a root, polished on the networks; points left without one, from every start."""
+        candidate = self.keep(on_grid.points, on_grid.norms, settings.fused.candidate, settings.fused.merge)
+        points, norms = _polished(points_posed, bone_transforms, self, settings, on_grid, candidate)
+        points, norms = _rescued(points_posed, bone_transforms, self, settings, starts, points, norms)
+        return Refined(points, norms, torch.zeros((), dtype=torch.int64, device=points.device))
 
 
 @dataclass(frozen=True)
@@ -120,6 +140,7 @@ class NumbaEngine(TorchEngine):
 
         from gdna.deform import search_kernels as kernels
 
+        assert grid.origins is None, "grids with origins are the GPU's"
         size = (*points.shape[:2], starts.shape[1])
         found = GridRoots(points.new_empty(*size, 3), points.new_empty(size), points.new_empty(*size, 9))
         kernels.search(
@@ -160,21 +181,35 @@ class TritonEngine:
 
         return fused_triton.keep(points, norms, limit, distance)
 
-    def polish(
+    def refine(
         self,
-        candidates: Candidates,
+        on_grid: GridRoots,
+        points_posed: Float[Tensor, "B N 3"],
         bone_transforms: Float[Tensor, "B J 4 4"],
+        starts: Float[Tensor, "B I 12"],
         settings: SearchSettings,
-        evaluations: int,
-    ) -> tuple[Float[Tensor, "B M 3"], Float[Tensor, "B M"], Float[Tensor, "B M 9"]]:
+    ) -> Refined:
+        """As the other engines, in place: candidates stay where they lie, and kernels walk lists of them."""
         from gdna.deform import fused_triton
 
-        c = candidates
-        return fused_triton.polish(
-            c.points, c.targets, c.inverse_jacobians, c.counts, self.networks, bone_transforms, settings, evaluations
+        fused, count, room = settings.fused, points_posed.shape[1], self.room(settings.fused.room, points_posed.shape[1])
+        first, norms = fused_triton.candidates(on_grid.points, on_grid.norms, fused.candidate, fused.merge, room)
+        entries = fused_triton.Polished(
+            on_grid.points, norms, on_grid.inverse_jacobians, points_posed.contiguous()
         )
+        some = first
+        for evaluations in fused.evaluations:
+            room = int(fused.more_room * room)
+            some = fused_triton.polish(
+                entries, some, self.networks, bone_transforms, settings, evaluations, room
+            )
+        lost = fused_triton.lost(norms, settings.tolerance, self.room(fused.rescue_room, count))
+        fused_triton.polish(
+            entries, lost, self.networks, bone_transforms, settings, fused.rescue_evaluations, 1, starts
+        )
+        return Refined(entries.points, norms, (first.counts - first.room).clamp_min(0).sum())
 
-    def room(self, share: float, points: int) -> int | None:
+    def room(self, share: float, points: int) -> int:
         return int(share * points) + LEAST_ROOM
 
 
@@ -221,64 +256,63 @@ def search_fused(
     bones = tuple(range(bone_transforms.shape[1])) if fused.every_bone else settings.init_bones
     rows = inverse_rows(bone_transforms, bones)
     on_grid = engine.search(grid, points_posed, rows, settings)
-    candidate = engine.keep(on_grid.points, on_grid.norms, fused.candidate, fused.merge)
-    points, norms, dropped = _polished(points_posed, bone_transforms, engine, settings, on_grid, candidate)
-    points, norms = _rescued(points_posed, bone_transforms, engine, settings, rows, points, norms)
-    converged = engine.keep(points, norms, settings.tolerance, settings.duplicate)
-    return Correspondences(points, converged, dropped)
+    found = engine.refine(on_grid, points_posed, bone_transforms, rows, settings)
+    converged = engine.keep(found.points, found.norms, settings.tolerance, settings.duplicate)
+    return Correspondences(found.points, converged, found.dropped)
 
 
 def _polished(
     points_posed: Float[Tensor, "B N 3"],
     bone_transforms: Float[Tensor, "B J 4 4"],
-    engine: Engine,
+    engine: TorchEngine,
     settings: SearchSettings,
     on_grid: GridRoots,
     candidate: Bool[Tensor, "B N I"],
-) -> tuple[Float[Tensor, "B N I 3"], Float[Tensor, "B N I"], Int[Tensor, ""]]:
-    """Candidates on the networks, those that take longer once more; and how many found no column."""
-    fused, (count, tries) = settings.fused, candidate.shape[1:]
-    first = pack(on_grid.points.flatten(1, 2), candidate.flatten(1), engine.room(fused.room, count))
-    targets = gather(points_posed, first.index // tries)
-    inverses = gather(on_grid.inverse_jacobians.flatten(1, 2), first.index)
-    some = Candidates(first.values, targets, inverses, first.mask.sum(1))
-    points, norms, inverses = engine.polish(some, bone_transforms, settings, fused.evaluations)
-
-    more = pack(points, first.mask & ~(norms < settings.tolerance), engine.room(fused.more_room, count))
-    rest = Candidates(more.values, gather(targets, more.index), gather(inverses, more.index), more.mask.sum(1))
-    again, again_norms, _ = engine.polish(rest, bone_transforms, settings, fused.more_evaluations)
-    points, norms = unpack(again, more, points), unpack(again_norms, more, norms)
-
-    nowhere = torch.full_like(on_grid.norms.flatten(1), torch.inf)
-    points = unpack(points, first, on_grid.points.flatten(1, 2)).unflatten(1, (count, tries))
-    return points, unpack(norms, first, nowhere).unflatten(1, (count, tries)), first.overflow
+) -> tuple[Float[Tensor, "B N I 3"], Float[Tensor, "B N I"]]:
+    """Candidates on the networks, those that take longer again."""
+    count, tries = candidate.shape[1:]
+    points, inverses = on_grid.points.flatten(1, 2), on_grid.inverse_jacobians.flatten(1, 2)
+    norms = torch.full_like(on_grid.norms.flatten(1), torch.inf)
+    wanted = candidate.flatten(1)
+    for evaluations in settings.fused.evaluations:
+        some = pack(points, wanted)
+        columns = Candidates(
+            some.values, gather(points_posed, some.index // tries), gather(inverses, some.index), some.mask.sum(1)
+        )
+        found, found_norms, found_inverses = engine.polish(columns, bone_transforms, settings, evaluations)
+        points, norms = unpack(found, some, points), unpack(found_norms, some, norms)
+        inverses = unpack(found_inverses, some, inverses)
+        wanted = wanted & ~(norms < settings.tolerance)
+    return points.unflatten(1, (count, tries)), norms.unflatten(1, (count, tries))
 
 
 def _rescued(
     points_posed: Float[Tensor, "B N 3"],
     bone_transforms: Float[Tensor, "B J 4 4"],
-    engine: Engine,
+    engine: TorchEngine,
     settings: SearchSettings,
     rows: Float[Tensor, "B I 12"],
     points: Float[Tensor, "B N I 3"],
     norms: Float[Tensor, "B N I"],
 ) -> tuple[Float[Tensor, "B N I 3"], Float[Tensor, "B N I"]]:
-    """The few points still without a root, from every start on the networks, for as many as there is room."""
-    fused, (count, tries) = settings.fused, norms.shape[1:]
-    lost = pack(points_posed, ~(norms < settings.tolerance).any(-1), engine.room(fused.rescue_room, count))
+    """The few points still without a root, from every start on the networks."""
+    tries = norms.shape[2]
+    lost = pack(points_posed, ~(norms < settings.tolerance).any(-1))
     matrix = rows.unflatten(-1, (3, 4))[:, None]
     starts = matvec(matrix[..., :3], lost.values[:, :, None]) + matrix[..., 3]
     inverses = matrix[..., :3].flatten(3).expand(*starts.shape[:3], 9)
     targets = lost.values[:, :, None].expand_as(starts)
     some = Candidates(starts.flatten(1, 2), targets.flatten(1, 2), inverses.flatten(1, 2), lost.mask.sum(1) * tries)
-    found, found_norms, _ = engine.polish(some, bone_transforms, settings, fused.rescue_evaluations)
+    found, found_norms, _ = engine.polish(some, bone_transforms, settings, settings.fused.rescue_evaluations)
     size = (lost.mask.shape[1], tries)
     return unpack(found.unflatten(1, size), lost, points), unpack(found_norms.unflatten(1, size), lost, norms)
 
 
 def inverse_rows(bone_transforms: Float[Tensor, "B J 4 4"], bones: tuple[int, ...]) -> Float[Tensor, "B I 12"]:
     """The first three rows of the bones' inverse transforms."""
-    chosen = torch.stack([bone_transforms[:, bone] for bone in bones], 1)  # a list as index would wait for the device
+    every = bones == tuple(range(bone_transforms.shape[1]))
+    # a list as index would wait for the device
+    chosen = bone_transforms if every else torch.stack([bone_transforms[:, bone] for bone in bones], 1)
     inverse = inverse_3x3(chosen[..., :3, :3])
     shift = -matvec(inverse, chosen[..., :3, 3])
     return torch.cat([inverse, shift[..., None]], -1).flatten(2)
