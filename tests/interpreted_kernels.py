@@ -15,7 +15,7 @@ from gdna.deform.search import FusedSettings, GridSettings, SearchSettings
 
 SETTINGS = SearchSettings(
     grid=GridSettings(shape=(6, 7, 8), low=(-0.7, -0.7, -0.7), high=(0.7, 0.7, 0.7)),
-    fused=FusedSettings(steps=8, candidate=0.1, rescue_evaluations=4),
+    fused=FusedSettings(steps=8, near=1e-5, candidate=0.1, rescue_evaluations=4),
 )
 
 
@@ -52,8 +52,7 @@ def main() -> None:
 
     first = GridRoots(one.points.clone(), one.norms.clone(), one.inverse_jacobians.clone())
     found, found_too = (
-        engine.refine(roots, posed, transforms, starts, SETTINGS)
-        for engine, roots in ((plain, one), (kernels, first))
+        engine.refine(roots, posed, transforms, starts, SETTINGS) for engine, roots in ((plain, one), (kernels, first))
     )
     done = found.norms < SETTINGS.tolerance
     assert torch.equal(done, found_too.norms < SETTINGS.tolerance)

@@ -80,7 +80,7 @@ class TorchEngine:
             read = grid.read(at)
             return matvec(read[..., :3], at) + read[..., 3] - gather(targets, index)
 
-        steps = BroydenSettings(settings.fused.steps, settings.tolerance, settings.divergence, repack=0)
+        steps = BroydenSettings(settings.fused.steps, settings.fused.near, settings.divergence, repack=0)
         found = broyden(residual, start, inverse_3x3(grid.read(start)[..., :3]), steps)
         size = (points.shape[1], starts.shape[1])
         return GridRoots(
@@ -146,7 +146,7 @@ class NumbaEngine(TorchEngine):
         kernels.search(
             grid.values.numpy(), points.numpy(), starts.numpy(),
             np.array(grid.low), np.array(grid.nodes_per_metre()),
-            settings.fused.steps, settings.tolerance, settings.divergence,
+            settings.fused.steps, settings.fused.near, settings.divergence,
             found.points.numpy(), found.norms.numpy(), found.inverse_jacobians.view(*size, 3, 3).numpy(),
         )  # fmt: skip
         return found
@@ -192,17 +192,17 @@ class TritonEngine:
         """As the other engines, in place: candidates stay where they lie, and kernels walk lists of them."""
         from gdna.deform import fused_triton
 
-        fused, count, room = settings.fused, points_posed.shape[1], self.room(settings.fused.room, points_posed.shape[1])
-        first, norms = fused_triton.candidates(on_grid.points, on_grid.norms, fused.candidate, fused.merge, room)
-        entries = fused_triton.Polished(
-            on_grid.points, norms, on_grid.inverse_jacobians, points_posed.contiguous()
+        fused, count, room = (
+            settings.fused,
+            points_posed.shape[1],
+            self.room(settings.fused.room, points_posed.shape[1]),
         )
+        first, norms = fused_triton.candidates(on_grid.points, on_grid.norms, fused.candidate, fused.merge, room)
+        entries = fused_triton.Polished(on_grid.points, norms, on_grid.inverse_jacobians, points_posed.contiguous())
         some = first
         for evaluations in fused.evaluations:
             room = int(fused.more_room * room)
-            some = fused_triton.polish(
-                entries, some, self.networks, bone_transforms, settings, evaluations, room
-            )
+            some = fused_triton.polish(entries, some, self.networks, bone_transforms, settings, evaluations, room)
         lost = fused_triton.lost(norms, settings.tolerance, self.room(fused.rescue_room, count))
         fused_triton.polish(
             entries, lost, self.networks, bone_transforms, settings, fused.rescue_evaluations, 1, starts

@@ -88,7 +88,7 @@ def search(
         triton_kernels.search_kernel[(_blocks(count * tries, tile), batch)](
             grid.values.contiguous(), points_posed.contiguous(), starts.contiguous(), origins,
             points, norms, inverses, count * tries, depth * height * width,
-            settings.fused.steps, settings.tolerance, settings.divergence, *grid.low, *grid.nodes_per_metre(),
+            settings.fused.steps, settings.fused.near, settings.divergence, *grid.low, *grid.nodes_per_metre(),
             TRIES=tries, D=depth, H=height, W=width, **_launch(tile),
         )  # fmt: skip
     return points, norms, inverses
