@@ -168,9 +168,11 @@ def test_generators_depend_on_every_part_of_their_key():
 
 def test_learning_rate_decay():
     optim = OptimSettings(decay=Decay.cosine, decay_from=0.5)
-    factors = [learning_rate_factor(optim, step, 100) for step in (0, 50, 75, 100)]
-    assert factors == pytest.approx([1, 1, 0.5, 0])
-    assert learning_rate_factor(OptimSettings(), 99, 100) == 1
+    factors = [learning_rate_factor(optim, done) for done in (0, 0.5, 0.75, 1.0, 1.1)]
+    assert factors == pytest.approx([1, 1, 0.5, 0, 0])
+    assert learning_rate_factor(OptimSettings(), 0.99) == 1
+    with pytest.raises(GdnaError, match=r"give trainer\.max_seconds"):
+        TrainSettings(model=LossSettings(optim=OptimSettings(decay=Decay.time)))
 
 
 def test_defaults_are_the_originals():

@@ -45,12 +45,13 @@ class PosedBody:
 
 @dataclass(frozen=True)
 class Motion:
-    """A clip of T frames for the 24-joint tree; `joint_rotations` as in `BodyParams`."""
+    """A clip of T frames; `joint_rotations` as in `BodyParams`, of SMPL's 24 joints unless it was made for others."""
 
     name: str
     joint_rotations: Float[Tensor, "T J 3"]
     translation: Float[Tensor, "T 3"]
     frame_rate: float
+    hands: Float[Tensor, "T 30 3"] | None = None  # fingers of SMPL-H and SMPL-X, left hand first
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import gdna
 from gdna.apps.config import TRACEBACK_VARIABLE
-from gdna.apps.verbs import ALIASES, VERBS, Verb
+from gdna.apps.verbs import ALIASES, FAMILIES, VERBS, Verb
 from gdna.errors import GdnaError
 
 BAD_INPUT = 2
@@ -44,7 +44,13 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"gdna {gdna.__version__}")
         return 0
-    verb, rest = find_verb(arguments[0]), arguments[1:]
+    name, rest = split_verb(arguments)
+    if name in FAMILIES:
+        from gdna.apps.help import family_help
+
+        print(family_help(name))
+        return 0
+    verb = find_verb(name)
     if "-h" in rest or "--help" in rest:
         from gdna.apps.help import verb_help
 
@@ -59,7 +65,12 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _run(verb: Verb, rest: list[str]) -> int:
     from gdna.apps import compose
+    from gdna.apps.original_keys import translate
 
+    translated = translate(verb.name, rest)
+    for note in translated.notes:
+        print(f"gdna: {note}", file=sys.stderr)
+    rest = named(verb, translated.arguments)
     if "-m" in rest or "--multirun" in rest:
         compose.sweep(verb, [a for a in rest if a not in ("-m", "--multirun")], run_verb)
         return 0
@@ -71,8 +82,23 @@ def _run(verb: Verb, rest: list[str]) -> int:
     return 0
 
 
+def named(verb: Verb, arguments: list[str]) -> list[str]:
+    """The verb's positional argument as the key it stands for, quoted so that any file's name passes."""
+    key = verb.positional
+    if key is None:
+        return arguments
+    return [a if "=" in a or a.startswith("-") else f"{key}='{a}'" for a in arguments]
+
+
 def run_verb(verb: Verb, settings: object) -> None:
     importlib.import_module(verb.module).run(settings)
+
+
+def split_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The verb's name, of one or two words, and what follows it; a family's name alone where no action follows it."""
+    family = arguments[0] in FAMILIES
+    words = 2 if family and len(arguments) > 1 and not arguments[1].startswith("-") else 1
+    return " ".join(arguments[:words]), list(arguments[words:])
 
 
 def find_verb(name: str) -> Verb:

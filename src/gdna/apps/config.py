@@ -24,9 +24,10 @@ from gdna.train.settings import (
 
 TRACEBACK_VARIABLE = "GDNA_TRACEBACK"  # any value shows the traceback of bad input too
 OUTPUTS = "outputs"  # experiments lie below
+OPEN_SCANS = "data/open_scans"
 CACHE = "cache_img_dvr"  # correspondences, in the coarse model's experiment
 CONTRADICTION = "the checkpoint brings its own; a contradiction is an error"
-SMPL_MODELS = "body and body_path, for a model of SMPL bodies"
+SMPL_MODELS = "body, body_path and gender, for a model of SMPL bodies"
 AS_IN = "as_in"  # metadata: the verb whose help explains these keys
 
 
@@ -40,6 +41,37 @@ class BodyKind(Enum):
 
     open = "open"
     smpl = "smpl"
+    smplh = "smplh"
+    smplx = "smplx"
+
+
+class Gender(Enum):
+    neutral = "neutral"
+    male = "male"
+    female = "female"
+
+
+class Bones(Enum):
+    """Which of the body's joints the model has bones for."""
+
+    all = "all"
+    body = "body"
+
+
+class Split(Enum):
+    """Which people of a pack."""
+
+    train = "train"
+    held_out = "held_out"
+    all = "all"
+
+
+class Poses(Enum):
+    """Which of a person's scans in a pack."""
+
+    first = "first"
+    extra = "extra"
+    all = "all"
 
 
 class Stage(Enum):
@@ -58,13 +90,25 @@ class CacheMethod(Enum):
 class DataModule(DataSettings):
     """Where a data set lies and what is drawn from it."""
 
-    scans_path: str = key("data/open_scans", "scans: meshes with body parameters beside them")
+    scans_path: str = key(
+        OPEN_SCANS,
+        "scans: a pack, or a folder of meshes with body parameters beside them; where the open scans' folder is not "
+        "there, their pack",
+    )
+    split: Split = field(default=Split.train, metadata={HELP: "people of a pack"})
+    poses: Poses = field(default=Poses.first, metadata={HELP: "scans of each person of a pack"})
     params_path: str | None = key(None, "body parameters, where they do not lie beside the meshes")
     dataset_path: str = key("data/open_processed", "prepared samples, written by preprocess")
     data_list: str | None = key(None, "a text or csv file whose first column names the scans to use; null: all")
     cache_path: str | None = key(None, "correspondences (precompute); null: beside the coarse model")
+    one_person: str | None = key(None, "all scans show this one person (a name), in many poses: they share a code")
     body: BodyKind = field(default=BodyKind.open, metadata={HELP: "body model of the scans"})
-    body_path: str | None = key(None, "your SMPL file (body=smpl)")
+    body_path: str | None = key(None, "your SMPL, SMPL-H or SMPL-X file; null: where the original looks for it")
+    gender: Gender = field(default=Gender.neutral, metadata={HELP: "of the body, where body_path is null"})
+    num_betas: int = key(10, "shape parameters of SMPL, SMPL-H or SMPL-X that are used")
+    bones: Bones = field(
+        default=Bones.all, metadata={HELP: "bones of SMPL-H and SMPL-X; body: SMPL's 24, fingers go with the hands"}
+    )
 
 
 @dataclass(frozen=True)
@@ -96,7 +140,7 @@ class ModelKeys(LossSettings):
 
 @dataclass(frozen=True)
 class Trainer(TrainerSettings):
-    gpus: int | None = key(None, "the original's name of devices")
+    gpus: int | None = key(None, "the original's name of devices; 0: train on the CPU")
 
 
 @dataclass(frozen=True)
@@ -117,7 +161,11 @@ class Train:
 
     def settings(self) -> TrainSettings:
         """What the training loops take."""
-        trainer = self.trainer if self.trainer.gpus is None else replace(self.trainer, devices=self.trainer.gpus)
+        trainer = self.trainer
+        if trainer.gpus == 0:
+            trainer = replace(trainer, accelerator="cpu", devices=1)
+        elif trainer.gpus is not None:
+            trainer = replace(trainer, devices=trainer.gpus)
         return TrainSettings(
             trainer=_part(trainer, TrainerSettings),
             model=self.model.losses(),
@@ -177,9 +225,10 @@ class Synthesize:
     """Keys of `gdna synthesize`."""
 
     count: int = key(8, "people")
-    extra_poses: int = key(0, "scans of each person in other poses, for evaluation; they go to <out>_poses")
+    extra_poses: int = key(0, "scans of a person in other poses; they go to <out>_poses")
+    extra_people: int | None = key(None, "how many of the people, from the first, come in other poses; null: all")
     seed: int = key(0, "the same seed makes the same people")
-    out: str = key("data/open_scans", "folder of the scans")
+    out: str = key(OPEN_SCANS, "folder of the scans")
     ply: bool = key(False, "write NAME.ply too, to look at (preprocess does not need it)")
     tot: int = key(1, "split the people over so many processes or machines")
     id: int = key(0, "which of them this is, from 0")
@@ -188,6 +237,17 @@ class Synthesize:
     def __post_init__(self) -> None:
         if self.count < 1 or self.extra_poses < 0:
             raise GdnaError(f"count={self.count} extra_poses={self.extra_poses}: expected 1 or more, 0 or more")
+
+
+@dataclass(frozen=True)
+class ImportCheckpoint:
+    """Keys of `gdna import-checkpoint`."""
+
+    path: str | None = key(None, "checkpoint of the original code (last.ckpt)")
+    out: str | None = key(None, "file, or experiment's folder, to write; null: last.safetensors beside the checkpoint")
+    data_list: str | None = key(
+        None, "csv of the scans it was trained on, as lib/dataset/thuman.csv; needed to train it further"
+    )
 
 
 @dataclass(frozen=True)
@@ -218,9 +278,12 @@ _FINE = fine_settings()
 
 GROUPS = {
     "datamodule": {
-        "open": "people made by gdna synthesize",
-        "thuman": "THuman2.0, with SMPL",
+        "open": "people made by gdna synthesize: a folder of them, or the pack",
+        "thuman": "THuman2.0 as downloaded, with SMPL",
         "renderpeople": "RenderPeople, with SMPL",
+        "3dpeople": "3DPeople, with SMPL",
+        "files": "any meshes with body parameters beside them, with SMPL",
+        "single_subject": "one person in many poses, with SMPL",
     },
     "experiments": {"fine": "the fine stage: normals and details, on a trained coarse model"},
 }
@@ -232,13 +295,25 @@ NODES: dict[str, dict[str, Any]] = {
             params_path="data/THuman2.0_smpl",
             dataset_path="data/THuman2.0_processed",
             body=BodyKind.smpl,
-            body_path="data/SMPL_NEUTRAL.pkl",
         ),
         "renderpeople": DataModule(
             scans_path="data/RenderPeople",
+            params_path="data/RenderPeople_smpl",
             dataset_path="data/RenderPeople_processed",
             body=BodyKind.smpl,
-            body_path="data/SMPL_NEUTRAL.pkl",
+        ),
+        "3dpeople": DataModule(
+            scans_path="data/3DPeople",
+            params_path="data/3DPeople_smpl",
+            dataset_path="data/3DPeople_processed",
+            body=BodyKind.smpl,
+        ),
+        "files": DataModule(scans_path="data/scans", dataset_path="data/scans_processed", body=BodyKind.smpl),
+        "single_subject": DataModule(
+            scans_path="data/single_subject",
+            dataset_path="data/single_subject_processed",
+            one_person="subject",
+            body=BodyKind.smpl,
         ),
     },
     "experiments": {

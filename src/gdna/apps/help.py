@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from gdna.apps.config import AS_IN, GROUPS
-from gdna.apps.verbs import ALIASES, VERBS, Verb
+from gdna.apps.verbs import ALIASES, FAMILIES, VERBS, Verb
 from gdna.keys import HELP
 
 OVERVIEW = """gdna: learns clothed, animatable, detailed 3D people from static scans; animates and exports them.
@@ -73,7 +73,8 @@ def as_typed(value: Any) -> str:
 
 def verb_help(verb: Verb) -> str:
     """Usage, keys by section, config groups, examples."""
-    lines = [f"gdna {verb.name}: {verb.summary}", "", f"Usage: gdna {verb.name} [key=value ...]", ""]
+    bare = f"{verb.positional.upper()} " if verb.positional else ""
+    lines = [f"gdna {verb.name}: {verb.summary}", "", f"Usage: gdna {verb.name} {bare}[key=value ...]", ""]
     section = ""
     for key in keys(verb.settings()):
         if key.section != section:
@@ -102,8 +103,18 @@ def _row(head: str, meaning: str) -> list[str]:
 def overview() -> str:
     """The verbs and what to type first."""
     lines = [OVERVIEW, ""]
-    lines += [f"  {verb.name:<12} {verb.summary}" for verb in VERBS.values()]
+    lines += [f"  {verb.name:<18} {verb.summary}" for verb in VERBS.values()]
     lines += ["", "  " + ", ".join(f"{alias} is another name of {name}" for alias, name in ALIASES.items())]
     lines += ["", "gdna VERB --help lists a verb's keys, their defaults and meanings.", "", "Examples:"]
     lines += [f"  gdna {verb.examples[0]}" for verb in VERBS.values()]
+    return "\n".join(lines)
+
+
+def family_help(family: str) -> str:
+    """The actions of a family of verbs."""
+    actions = [verb for verb in VERBS.values() if verb.name.startswith(f"{family} ")]
+    lines = [f"gdna {family}: {FAMILIES[family]}", "", f"Usage: gdna {family} ACTION [key=value ...]", ""]
+    lines += [f"  {verb.name:<15} {verb.summary}" for verb in actions]
+    lines += ["", f"gdna {family} ACTION --help lists an action's keys, their defaults and meanings.", "", "Examples:"]
+    lines += [f"  gdna {example}" for verb in actions for example in verb.examples]
     return "\n".join(lines)

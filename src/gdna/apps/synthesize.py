@@ -28,7 +28,9 @@ POSES = "_poses"  # extra poses lie in a folder of their own: they are for evalu
 
 
 def run(keys: Synthesize) -> None:
-    asked = [Asked(i, p) for i in range(keys.count) for p in range(keys.extra_poses + 1)]
+    posed = keys.count if keys.extra_people is None else min(keys.extra_people, keys.count)
+    poses = [1 + keys.extra_poses] * posed + [1] * (keys.count - posed)
+    asked = [Asked(person, pose) for person, count in enumerate(poses) for pose in range(count)]
     folders = {scan.name: Path(keys.out + POSES if scan.pose else keys.out, scan.name) for scan in asked}
     of_name = {scan.name: scan for scan in asked}
     mine = shard(list(of_name), keys.tot, keys.id)

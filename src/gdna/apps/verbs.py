@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdna.apps import config
+from gdna.apps import config, config_scans
 
 
 @dataclass(frozen=True)
 class Verb:
-    """`module` has `run(settings) -> None`; `kept` says after an interruption what is there and how to go on."""
+    """`module` has `run(settings) -> None`; `kept` says after an interruption what is there and how to go on. The name
+    is one word, or a family's and an action's."""
 
     name: str
     summary: str
@@ -19,6 +20,12 @@ class Verb:
     kept: str
     groups: tuple[str, ...] = ()
     renames_jobs: bool = False  # each job of a sweep gets an expname of its own
+    positional: str | None = None  # the key that an argument without "=" gives
+
+    @property
+    def config_name(self) -> str:
+        """The name as Hydra's files may have it."""
+        return self.name.replace(" ", "_")
 
 
 VERBS = {
@@ -70,6 +77,18 @@ VERBS = {
             ("datamodule", "experiments"),
         ),
         Verb(
+            "import-checkpoint",
+            "take over a model of the original code",
+            config.ImportCheckpoint,
+            "gdna.apps.import_checkpoint",
+            (
+                "import-checkpoint outputs/renderpeople/checkpoints/last.ckpt",
+                "import-checkpoint thuman.ckpt out=outputs/thuman data_list=lib/dataset/thuman.csv",
+            ),
+            "no unfinished file is left behind",
+            positional="path",
+        ),
+        Verb(
             "evaluate",
             "measure how well a model reproduces its scans, and the same people in other poses",
             config.Evaluate,
@@ -103,6 +122,53 @@ VERBS = {
             ),
             "the rows that were done are in the file",
         ),
+        Verb(
+            "scans verify",
+            "check every checksum and label of the pack of open scans; prints one JSON object",
+            config_scans.ScansVerify,
+            "gdna.apps.scans.verify",
+            ("scans verify", "scans verify pack=data/open_scans.gdnapack"),
+            "nothing was written",
+        ),
+        Verb(
+            "scans export",
+            "write one scan of the pack as PLY beside the npz of its body parameters",
+            config_scans.ScansExport,
+            "gdna.apps.scans.export",
+            (
+                "scans export held_out=0 out=outputs/scans",
+                "scans export person=0007 pose=1 out=outputs/scans",
+            ),
+            "no unfinished file is left behind",
+        ),
+        Verb(
+            "scans pack",
+            "pack folders of gdna synthesize, or packs of several machines, into one file",
+            config_scans.ScansPack,
+            "gdna.apps.scans.pack",
+            (
+                "scans pack source=[data/open_scans,data/open_scans_poses] out=data/open_scans.gdnapack",
+                "scans pack source=[machine0.gdnapack,machine1.gdnapack]",
+            ),
+            "the old pack is as it was",
+        ),
+        Verb(
+            "scans sheet",
+            "draw every person of the pack from four sides, and all people on one picture",
+            config_scans.ScansSheet,
+            "gdna.apps.scans.sheet",
+            ("scans sheet out=outputs/scans/sheets workers=2",),
+            "finished pictures are kept",
+        ),
+        Verb(
+            "scans datasheet",
+            "fill the tables of docs/scans.md and draw its plots",
+            config_scans.ScansDatasheet,
+            "gdna.apps.scans.datasheet",
+            ("scans datasheet out=docs/scans.md",),
+            "the old text is as it was",
+        ),
     )
 }
+FAMILIES = {"scans": "look into the pack of open scans, export from it, build it"}
 ALIASES = {"test": "generate"}

@@ -23,13 +23,13 @@ from gdna.extract.refine import START_CELLS, extract_surface_dense
 from gdna.generate.animation import Animation
 from gdna.generate.filming import film_camera
 from gdna.generate.people import Person
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.geometry.mesh import fuse_normals, largest_component, vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.render.shade import render_pair
-from gdna.train.run_state import exact_matmul
 from gdna.types import AvatarMesh, BodyParams, PosedMesh, Subject
 
-PROBE = 2**15  # points that the estimate asks
+PROBE = 2**13  # points that the estimate asks
 DENSE_AT_ONCE = 2**18
 
 
@@ -61,7 +61,7 @@ def plain_mesh(person: Person, resolution: int) -> AvatarMesh:
         parts = (network.occupancy_canonical(p[None], subject)[0][0] for p in points.split(DENSE_AT_ONCE))
         return torch.cat(list(parts))
 
-    with exact_matmul():
+    with matmul_precision("highest"):
         vertices, faces = extract_surface_dense(query, *body_box(skin), resolution)
         kept, faces = largest_component(vertices, faces)
         vertices = vertices[kept]

@@ -40,6 +40,8 @@ class Result:
     ratio: float | None
     peak_bytes: int | None
     reference_peak_bytes: int | None
+    cpu_seconds: float | None
+    reference_cpu_seconds: float | None
     floor_seconds: float | None
     floor: str
     runs: int
@@ -55,7 +57,8 @@ def run_rows(scene: Scene, names: tuple[str, ...], ceilings: Ceilings, budget: f
             yield _run(scene, name, ceilings, budget, device)
         except (GdnaError, RuntimeError, MemoryError) as error:
             reason = " ".join(str(error).split())[:200]
-            yield Result(name, device, None, None, None, None, None, None, "", 0, 0, f"cannot run here: {reason}")
+            nothing = (None,) * 8
+            yield Result(name, device, *nothing, "", 0, 0, f"cannot run here: {reason}")
 
 
 def _run(scene: Scene, name: str, ceilings: Ceilings, budget: float, device: str) -> Result:
@@ -70,6 +73,8 @@ def _run(scene: Scene, name: str, ceilings: Ceilings, budget: float, device: str
         reference.seconds / ours.seconds if both else None,  # type: ignore[operator]
         ours.peak_bytes,
         reference.peak_bytes,
+        ours.cpu_seconds,
+        reference.cpu_seconds,
         row.floor.seconds(ceilings),
         row.floor.what,
         ours.runs,

@@ -20,8 +20,9 @@ from gdna.bench.settings import Sizes
 from gdna.body.interface import BodyModel
 from gdna.body.open_body import open_body
 from gdna.data.motion import load_motion
-from gdna.data.prepare import PrepareSettings, prepare_scan, skin_vertices
+from gdna.data.prepare import PrepareSettings, prepare_scan
 from gdna.data.prepared import Fields, PreparedSet
+from gdna.data.scan_body import skin_vertices
 from gdna.generate.loading import load
 from gdna.generate.people import Model
 from gdna.model.avatar_model import AvatarModel
@@ -29,7 +30,6 @@ from gdna.types import BodyParams, Scan
 
 CLIPS = ("walk", "dance_a", "kick", "punch", "run", "dance_b")
 PREPARED = 8000  # points of a scan; batches are drawn from them with replacement
-SEARCH_STEPS = 50  # of the coarse stage
 
 
 @dataclass(frozen=True)

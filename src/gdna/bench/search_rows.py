@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gdna.bench.floors import Work, of_point
 from gdna.bench.row import Row
-from gdna.bench.scene import SEARCH_STEPS, Scene
+from gdna.bench.scene import Scene
 from gdna.bench.timing import seconds_of, task
 from gdna.deform.blend import skin
 from gdna.deform.recorded import RecordedSearch
@@ -36,7 +36,7 @@ def search(scene: Scene) -> Row:
     recorded = RecordedSearch(replace(network.search_settings("auto"), max_steps=SEARCH_STEPS))
 
     def call(backend: str, thinned: int = 1) -> Correspondences:
-        settings = replace(network.search_settings(backend), max_steps=SEARCH_STEPS)
+        settings = replace(network.search_settings(backend), max_steps=scene.sizes.search_steps)
         with torch.no_grad():
             return find_correspondences(posed[:, ::thinned], transforms, weights_at, settings)
 
@@ -73,14 +73,16 @@ def recall(found: Correspondences, truth: Float[Tensor, "1 N 3"]) -> float:
 def cache_view(scene: Scene) -> Row:
     """One picture's neutral points by marching rays through the posed occupancy."""
     data, network = scene.prepared(1, "body"), scene.network
-    settings = CacheSettings(image_size=scene.sizes.image_size)
+    settings = CacheSettings(image_size=scene.sizes.image_size, steps=scene.sizes.ray_steps)
 
     def call(backend: str, settings: CacheSettings) -> object:
         return trace_scan(network, data, 0, settings, network.search_settings(backend))
 
     def estimate() -> float:
-        small = replace(settings, image_size=max(settings.image_size // 8, 1))
-        return 64 * seconds_of(lambda: call("reference", small), scene.device)
+        small = replace(settings, image_size=max(settings.image_size // 8, 8))
+        return (settings.image_size / small.image_size) ** 2 * seconds_of(
+            lambda: call("reference", small), scene.device
+        )
 
     hits = 0.15 * settings.image_size**2
     floor = Work(

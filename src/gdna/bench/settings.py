@@ -29,9 +29,11 @@ class Sizes:
     resolutions: tuple[int, int] = (256, 512)  # of mesh_256 and mesh_512
     animated: int = 256  # resolution of the mesh that is animated
     frames: int = 16
+    search_steps: int = 50  # Broyden's, of the coarse stage
+    ray_steps: int = 128
 
 
-SIZES = {Scale.full: Sizes(), Scale.tiny: Sizes(2, 64, 128, 2, 32, 32, (16, 24), 32, 2)}
+SIZES = {Scale.full: Sizes(), Scale.tiny: Sizes(2, 32, 64, 2, 32, 16, (16, 24), 24, 2, 8, 16)}
 
 
 @dataclass(frozen=True)

@@ -35,32 +35,42 @@ class Timing:
     seconds: float | None  # median; None where it was not run
     runs: int
     peak_bytes: int | None  # None where it cannot be told
+    cpu_seconds: float | None = None  # of all threads, median: on a busy machine they tell more than the clock
     note: str = ""
 
 
 def timed(work: Task, device: torch.device, budget: float) -> Timing:
     """Time `work` for about `budget` seconds; what takes longer than half of it is run once, not warmed up."""
-    if work.estimate is not None and (expected := work.estimate()) > budget:
-        return Timing(None, 0, None, f"not run: about {expected:.3g} s")
-    total, runs, once = 0.0, MOST_RUNS, False
+    if work.estimate is not None and work.estimate() > budget:
+        expected = work.estimate()  # the first may have compiled or loaded something
+        if expected > budget:
+            return Timing(None, 0, None, note=f"not run: about {expected:.3g} s")
+    total, cpu, runs, once = 0.0, 0.0, MOST_RUNS, False
     reset_peak(device)
     for share, call in work.parts:
-        first = seconds_of(call, device)
-        count = min(MOST_RUNS, int((budget / len(work.parts) - first) / first))
+        first = _clocked(call, device)
+        count = min(MOST_RUNS, int((budget / len(work.parts) - first[0]) / first[0]))
         once |= count < 1
-        measured = [seconds_of(call, device) for _ in range(count)] or [first]
-        total += share * statistics.median(measured)
+        measured = [_clocked(call, device) for _ in range(count)] or [first]
+        total, cpu = (
+            t + share * statistics.median(m) for t, m in zip((total, cpu), zip(*measured, strict=True), strict=True)
+        )
         runs = min(runs, len(measured))
-    return Timing(total, runs, peak_bytes(device), "once, without warm-up" if once else "")
+    return Timing(total, runs, peak_bytes(device), cpu, "once, without warm-up" if once else "")
 
 
 def seconds_of(call: Call, device: torch.device) -> float:
     """Of one call, the device's work included."""
+    return _clocked(call, device)[0]
+
+
+def _clocked(call: Call, device: torch.device) -> tuple[float, float]:
+    """Seconds by the clock, and of all threads of this process."""
     synchronize(device)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     call()
     synchronize(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
 def synchronize(device: torch.device) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from gdna.bench.floors import TRAINING, Work, of_critic, of_generator, of_point, size_of
 from gdna.bench.row import Row
-from gdna.bench.scene import SEARCH_STEPS, Scene
+from gdna.bench.scene import Scene
 from gdna.bench.timing import Task, seconds_of, task
 from gdna.data.batches import CoarseBatch, FineBatch
 from gdna.data.sample_file import body_on
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.geometry.mesh import vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.render.camera import Orthographic
@@ -25,12 +27,12 @@ from gdna.train.coarse import CoarseInputs, CoarseLearner, NeutralBody, Room
 from gdna.train.critic import Critic
 from gdna.train.fine import CRITIC_BETAS, FINE_STEPS, FineInputs, FineLearner, Players, refinable
 from gdna.train.loading import to_device
-from gdna.train.run_state import exact_matmul
 from gdna.train.settings import LossSettings
 from gdna.train.stepping import adam
 from gdna.train.surface import SurfaceBatch
 from gdna.types import Subject
 
+Batch = TypeVar("Batch", FineBatch, SurfaceBatch)
 GRADIENT_NORM = 0.1
 THINNED = 8  # the estimate's share of the points
 WEIGHTS = LossSettings()
@@ -45,17 +47,17 @@ def coarse_step(scene: Scene) -> Row:
     inputs = to_device(drawn, scene.device)
 
     def learner(backend: str, room: Room, half: bool) -> CoarseLearner:
-        model = scene.trainable(SEARCH_STEPS, backend)
+        model = scene.trainable(scene.sizes.search_steps, backend)
         optimizer = adam([p for p in model.parameters() if p.requires_grad], 1e-4)
         autocast = _fabric(scene.device, half).autocast
         return CoarseLearner(model, optimizer, body, WEIGHTS, GRADIENT_NORM, room, autocast)
 
-    def exactly(step: Callable[[CoarseInputs], object], inputs: CoarseInputs) -> Callable[[], object]:
-        def call() -> None:
-            with exact_matmul():
+    def call(step: Callable[[CoarseInputs], object], inputs: CoarseInputs, precision: str) -> Callable[[], object]:
+        def once() -> None:
+            with matmul_precision(precision):
                 step(inputs)
 
-        return call
+        return once
 
     points = inputs.batch.points_posed.shape[1]
     few = replace(inputs, batch=replace(inputs.batch, **_thinned(inputs.batch, points // THINNED)))
@@ -70,8 +72,8 @@ def coarse_step(scene: Scene) -> Row:
         "fields at one root a point and the generator, forward and backward; Adam's traffic",
     )
     return Row(
-        task(exactly(ours, inputs)),
-        task(exactly(plain, inputs), lambda: THINNED * seconds_of(exactly(plain, few), scene.device)),
+        task(call(ours, inputs, "high")),
+        task(call(plain, inputs, "highest"), lambda: THINNED * seconds_of(call(plain, few, "highest"), scene.device)),
         floor,
         note="bf16-mixed" if on_gpu else "",
     )
@@ -91,9 +93,11 @@ def fine_step(scene: Scene) -> Row:
     batch, surface = fine_inputs(scene)
     share = 1 / WEIGHTS.d_reg_every
 
-    def parts(ours: bool) -> tuple[tuple[float, Callable[[], object]], ...]:
+    def parts(ours: bool) -> Task:
         plain, regularised = (_fine_step(scene, batch, surface, ours, r1) for r1 in (False, True))
-        return (1 - share, plain), (share, regularised)
+        probe = _fine_step(scene, _first(batch), _first(surface), ours, False)
+        # the R1 step costs three of the others; each is warmed up and run
+        return Task(((1 - share, plain), (share, regularised)), lambda: 4 * count * seconds_of(probe, scene.device))
 
     network, critic = scene.network, Critic(size)
     pixels = float(batch.cache_mask.sum()) + count * scene.sizes.surface_points
@@ -105,7 +109,12 @@ def fine_step(scene: Scene) -> Row:
         12.0 * (size_of(critic) + size_of(network.normal)),
         "fields at pixels and scan points, critic on drawn and scanned pictures, R1 by its share; Adam's traffic",
     )
-    return Row(Task(parts(True)), Task(parts(False)), floor, note="bf16-mixed" if scene.device.type == "cuda" else "")
+    return Row(parts(True), parts(False), floor, note="bf16-mixed" if scene.device.type == "cuda" else "")
+
+
+def _first(record: Batch) -> Batch:
+    """One person of a batch."""
+    return replace(record, **{name: tensor[:1] for name, tensor in vars(record).items()})
 
 
 def fine_inputs(scene: Scene) -> tuple[FineBatch, SurfaceBatch]:
@@ -154,11 +163,11 @@ def _fine_step(
     recorded = learner.recorded()[regularised]
 
     def our_step() -> None:
-        with exact_matmul():
+        with matmul_precision("high"):
             recorded(FineInputs(batch, surface))
 
     def plain_step() -> None:
-        with exact_matmul():
+        with matmul_precision("highest"):
             step = replace(learner, features=_features(model, batch), regularised=regularised)
             step(FineInputs(batch, _searched(model, batch)))
 

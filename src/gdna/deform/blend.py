@@ -51,13 +51,16 @@ def skin(
 
 
 def skin_with_jacobian(
-    points_canonical: Float[Tensor, "B M 3"], bone_transforms: Float[Tensor, "B J 4 4"], weights_at: BoundWeights
+    points_canonical: Float[Tensor, "B M 3"],
+    bone_transforms: Float[Tensor, "B J 4 4"],
+    weights_at: BoundWeights,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Float[Tensor, "B M 3"], Float[Tensor, "B M 3 3"]]:
     """Posed points and d posed / d canonical (rows: posed axes), without differentiating backward.
 
-    J = sum_j w_j R_j + sum_j (T_j x) (dw_j / dx)^T.
+    J = sum_j w_j R_j + sum_j (T_j x) (dw_j / dx)^T. The networks compute in `dtype` (None: the points' own).
     """
-    weights, slopes = weights_at.with_jacobian(points_canonical)
+    weights, slopes = weights_at.with_jacobian(points_canonical, dtype)
     flat = bone_transforms[:, :, :3].flatten(2)
     stacked = (torch.cat([weights[None], slopes]) @ flat).unflatten(-1, (3, 4))
     moved = transform(stacked, points_canonical)

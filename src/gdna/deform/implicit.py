@@ -28,7 +28,9 @@ def attach_gradient(
     if isinstance(weights_at, BoundWeights):
         posed = skin(roots, bone_transforms, weights_at)
         with torch.no_grad():
-            jacobian = skin_with_jacobian(roots, bone_transforms, weights_at)[1]
+            # on a GPU in half precision: a gradient's direction may be a percent off, for half of the traffic
+            dtype = torch.bfloat16 if roots.is_cuda else None
+            jacobian = skin_with_jacobian(roots, bone_transforms, weights_at, dtype)[1]
     else:
         posed, jacobian = _by_autograd(roots, bone_transforms, weights_at)
     residual = posed - points_posed

@@ -16,6 +16,7 @@ from gdna.deform.grid import TransformGrid, WeightGrid, blend_grid, sample_weigh
 from gdna.deform.grid_search import search_grid
 from gdna.deform.reference import search_reference
 from gdna.deform.settings import FusedSettings, GridSettings, SearchSettings
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.types import Correspondences
 
 __all__ = ["FusedSettings", "GridSettings", "SearchSettings", "find_correspondences", "make_grid", "uses_grid"]
@@ -67,13 +68,12 @@ def make_grid(
 @contextmanager
 def full_precision() -> Iterator[None]:
     """No TF32, no autocast within: residuals could not fall below the tolerance (recall drops from 0.99 to 0.76)."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    with (
+        matmul_precision("highest"),
+        torch.autocast("cuda", enabled=False),
+        torch.autocast("cpu", enabled=False),
+    ):
+        yield
 
 
 def uses_grid(settings: SearchSettings, points_posed: Float[Tensor, "B N 3"], have_grid: bool = False) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.extract.cube_cases import EDGE_AXES, EDGES, cube_cases
+from gdna.extract.lattice import Query
 from gdna.geometry.false_position import Bracket, false_position
 from gdna.geometry.mesh import largest_component
 
@@ -36,7 +37,7 @@ def marching_cubes(points: Float[Tensor, "P 3"], values: Float[Tensor, " P"], ce
     inside = values > 0
     vertex_of_edge, ends = _cut_edges(inside, cells)
     corner_inside = inside[cells]
-    case = (corner_inside << torch.arange(8, device=cells.device)).sum(1)
+    case = (corner_inside.long() << torch.arange(8, device=cells.device)).sum(1)
     edges = cube_cases().triangles.to(cells.device)[case]  # (C, T, 3) edges of the cell
     cell, triangle = (edges[:, :, 0] >= 0).nonzero(as_tuple=True)
     faces = vertex_of_edge[_edge_numbers(cells)[cell[:, None], edges[cell, triangle]]]
@@ -74,15 +75,13 @@ def largest_part(surface: IsoSurface) -> IsoSurface:
     return replace(surface, faces=faces, **rows)
 
 
-def polished(
-    surface: IsoSurface, query: Callable[[Float[Tensor, "N 3"]], Float[Tensor, " N"]], steps: int
-) -> Float[Tensor, "V 3"]:
-    """The vertices after `steps` steps of false position along their edges, one question a vertex and step.
+def polished(surface: IsoSurface, queries: Sequence[Query]) -> Float[Tensor, "V 3"]:
+    """The vertices after a step of false position along their edges for each of the queries, which is asked once.
 
     Marching cubes takes values to be linear along an edge. The logit of an occupancy is not, and the error shows as
     terraces; one step takes most of it away.
     """
-    if steps == 0 or len(surface.vertices) == 0:
+    if not queries or len(surface.vertices) == 0:
         return surface.vertices
     bracket = Bracket(
         torch.zeros_like(surface.value_outside),
@@ -90,6 +89,6 @@ def polished(
         surface.value_outside,
         surface.value_inside,
     )
-    edge = surface.inside - surface.outside
-    share = false_position(lambda at: query(surface.outside + edge * at[:, None]), bracket, steps)
+    edge, turn = surface.inside - surface.outside, iter(queries)
+    share = false_position(lambda at: next(turn)(surface.outside + edge * at[:, None]), bracket, len(queries))
     return surface.outside + edge * share[:, None]

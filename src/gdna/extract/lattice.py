@@ -85,6 +85,7 @@ class Samples:
         self._shape = tuple(((n + 2 * PAD) >> SIDE) + 1 for n in lattice.cells)
         self._brick = torch.full((self._shape[0] * self._shape[1] * self._shape[2],), -1, device=device)
         self._within = number_of(torch.cartesian_prod(*(torch.arange(2**SIDE, device=device),) * 3))
+        self._high = PAD + torch.tensor(lattice.cells, device=device)
         self._first = torch.zeros(0, dtype=torch.long, device=device)  # number of each brick's lowest point
         self.values = torch.zeros(0, device=device)
         self.seen = torch.zeros(0, dtype=torch.bool, device=device)
@@ -110,6 +111,12 @@ class Samples:
         mark[slots.flatten()] = True  # -1 marks the last
         return mark[:-1].nonzero()[:, 0]
 
+    def unseen(self, cells: Int[Tensor, " N"]) -> Int[Tensor, " U"]:
+        """Those that were not seen, each once."""
+        self.make_room(cells)
+        slots = self.slots(cells)
+        return self.numbers(self.unique(torch.where(self.seen[slots], -1, slots)))
+
     def make_room(self, number: Int[Tensor, "*n"]) -> None:
         """Add the bricks of these points."""
         wanted = torch.zeros_like(self._brick, dtype=torch.bool)
@@ -121,7 +128,7 @@ class Samples:
         _, y, z = self._shape
         first = number_of(torch.stack([rows // (y * z), rows // z % y, rows % z], 1) << SIDE)
         at = coordinates(first[:, None] + self._within)
-        beyond = ((at < PAD) | (at > PAD + torch.tensor(self.lattice.cells, device=at.device))).any(-1)
+        beyond = ((at < PAD) | (at > self._high)).any(-1)
         fresh = torch.where(beyond, self.level - 1.0, torch.nan).flatten()
         self._first = torch.cat([self._first, first])
         self.values = torch.cat([self.values, fresh.to(self.values)])

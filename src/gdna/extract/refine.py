@@ -10,25 +10,55 @@ thin parts included, as the dense grid would give it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.extract import cube_cases
 from gdna.extract.iso_surface import IsoSurface, marching_cubes, polished
-from gdna.extract.lattice import PAD, Lattice, Query, Samples, coarsest, halved_number, number_of
+from gdna.extract.lattice import PAD, Lattice, Query, Samples, coarsest, coordinates, halved_number, number_of
 
 START_CELLS = 32
+CELLS_AROUND = 2**17  # a GPU asks as many in the time of a round
+REACH = 4  # cells
 CORNERS = torch.tensor(cube_cases.CORNERS)
 EDGES = torch.tensor(cube_cases.EDGES)
 FACE_STEPS = torch.tensor([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]])
-FACE_CORNERS = torch.tensor(cube_cases.FACES)
 HALVES = torch.cartesian_prod(*(torch.arange(3),) * 3)  # the lattice of a cell cut in eight
 _RANK = torch.tensor([9, 3, 1])  # of a point in HALVES
-MIDPOINTS = (CORNERS[EDGES].sum(1) * _RANK).sum(-1)  # (12,) rows of HALVES
-CHILD_CORNERS = ((CORNERS[:, None] + CORNERS) * _RANK).sum(-1)  # (8, 8) rows of HALVES
 _HALF = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-TRILINEAR = torch.einsum("ax,by,cz->abcxyz", _HALF, _HALF, _HALF).reshape(27, 8)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """About a cell, on one device. Numbers are to be added to the cell's."""
+
+    corners: Int[Tensor, " 8"]
+    behind: Int[Tensor, " 6"]  # the cells at its faces
+    faces: Int[Tensor, "6 4"]  # corners of each
+    edges: Int[Tensor, "12 2"]  # corners at the ends of each
+    halves: Int[Tensor, " 27"]  # in the halved lattice
+    midpoints: Int[Tensor, " 12"]  # rows of `halves`, in the order of `edges`
+    child_corners: Int[Tensor, "8 8"]  # rows of `halves`
+    trilinear: Float[Tensor, "8 27"]  # values at corners to values at `halves`
+
+
+@lru_cache(maxsize=16)
+def _tables(device: torch.device) -> _Tables:
+    tables = _Tables(
+        number_of(CORNERS),
+        number_of(FACE_STEPS),
+        torch.tensor(cube_cases.FACES),
+        EDGES,
+        number_of(HALVES),
+        (CORNERS[EDGES].sum(1) * _RANK).sum(-1),
+        ((CORNERS[:, None] + CORNERS) * _RANK).sum(-1),
+        torch.einsum("ax,by,cz->abcxyz", _HALF, _HALF, _HALF).reshape(27, 8).T,
+    )
+    return _Tables(**{name: table.to(device) for name, table in vars(tables).items()})
 
 
 def _mixed(inside: Bool[Tensor, "*n K"]) -> Bool[Tensor, "*n"]:
@@ -36,12 +66,14 @@ def _mixed(inside: Bool[Tensor, "*n K"]) -> Bool[Tensor, "*n"]:
 
 
 def _corners(cells: Int[Tensor, "*n"]) -> Int[Tensor, "*n 8"]:
-    return cells[..., None] + number_of(CORNERS.to(cells.device))
+    return cells[..., None] + _tables(cells.device).corners
 
 
-def _follow(samples: Samples, front: Int[Tensor, " M"]) -> Int[Tensor, " A"]:
-    """All crossed cells that hang together, face by crossed face, with the crossed ones of `front`."""
-    steps, sides = number_of(FACE_STEPS.to(front.device)), FACE_CORNERS.to(front.device)
+def _follow(samples: Samples, front: Int[Tensor, " M"], thorough: bool) -> Int[Tensor, " A"]:
+    """All crossed cells that hang together, face by crossed face, with the crossed ones of `front`; if `thorough`,
+    found in fewer rounds by looking at the cells all around.
+    """
+    tables = _tables(front.device)
     crossed = [front[:0]]
     while len(front):
         slots = samples.need(_corners(front))
@@ -49,29 +81,42 @@ def _follow(samples: Samples, front: Int[Tensor, " M"]) -> Int[Tensor, " A"]:
         inside = samples.inside(slots)
         hit = _mixed(inside).nonzero()[:, 0]
         crossed.append(front[hit])
-        through = _mixed(inside[hit][:, sides])
-        behind = (crossed[-1][:, None] + steps)[through]
-        samples.make_room(behind)
-        slots = samples.slots(behind)
-        front = samples.numbers(samples.unique(torch.where(samples.seen[slots], -1, slots)))
+        through = _mixed(inside[hit][:, tables.faces])
+        front = samples.unseen((crossed[-1][:, None] + tables.behind)[through])
+        if thorough and 0 < len(front) < CELLS_AROUND:
+            front = samples.unseen(_around(front, samples.lattice))
     return torch.cat(crossed)
+
+
+def _around(cells: Int[Tensor, " M"], lattice: Lattice) -> Int[Tensor, " N"]:
+    """The cells up to so many cells away that about `CELLS_AROUND` are looked at, repeatedly where they overlap."""
+    reach = min(REACH, int((CELLS_AROUND / len(cells)) ** (1 / 3) - 1) // 2)
+    steps = torch.arange(-reach, reach + 1, device=cells.device)
+    last = torch.tensor(lattice.cells, device=cells.device) + 2 * PAD - 1
+    near = coordinates(cells)[:, None] + torch.cartesian_prod(steps, steps, steps)
+    return number_of(torch.minimum(near.clamp_min(0), last)).flatten()
+
+
+def _children(active: Int[Tensor, " A"]) -> Int[Tensor, " M"]:
+    """All halved cells."""
+    return _corners(halved_number(active)).flatten()
 
 
 def _expected_children(coarse: Samples, active: Int[Tensor, " A"], fine: Samples) -> Int[Tensor, " M"]:
     """Halved cells of the crossed cells `active` where the surface is to be expected; asks the crossed edges'
     midpoints.
     """
-    device = active.device
+    tables = _tables(active.device)
     corners = coarse.slots(_corners(active))
     inside = coarse.inside(corners)
-    halves = halved_number(active)[:, None] + number_of(HALVES.to(device))
-    cut = inside[:, EDGES[:, 0].to(device)] != inside[:, EDGES[:, 1].to(device)]
-    fine.need(halves[:, MIDPOINTS.to(device)][cut])
+    halves = halved_number(active)[:, None] + tables.halves
+    cut = inside[:, tables.edges[:, 0]] != inside[:, tables.edges[:, 1]]
+    fine.need(halves[:, tables.midpoints][cut])
     fine.make_room(halves)
     known = fine.values[fine.slots(halves)]
-    expected = coarse.values[corners] @ TRILINEAR.to(device).T
+    expected = coarse.values[corners] @ tables.trilinear
     values = torch.where(known.isnan(), expected, known)
-    crossed = _mixed((values > fine.level)[:, CHILD_CORNERS.to(device)])
+    crossed = _mixed((values > fine.level)[:, tables.child_corners])
     return _corners(halves[:, 0])[crossed]
 
 
@@ -82,20 +127,20 @@ def find_surface(
     resolution: int,
     level: float = 0.0,
     start: int = START_CELLS,
+    thorough: bool | None = None,
 ) -> tuple[IsoSurface, Lattice]:
     """`extract_surface` before its vertices are polished. Values are `query` minus `level`; vertices between the box
-    and the lattice's pad are still to be clamped.
+    and the lattice's pad are still to be clamped. `thorough` asks more questions in fewer rounds (None: on a GPU).
     """
+    thorough = low.is_cuda if thorough is None else thorough
     lattice, halvings = coarsest(low, high, resolution, start)
     samples = Samples(query, lattice, level)
-    active = _follow(samples, lattice.all_cells())
+    active = _follow(samples, lattice.all_cells(), thorough)
     for _ in range(halvings):
         finer = Samples(query, samples.lattice.halved(), level)
         finer.inherit(samples, _corners(active))
-        children = (
-            _corners(halved_number(active)).flatten() if low.is_cuda else _expected_children(samples, active, finer)
-        )
-        active, samples = _follow(finer, children), finer
+        children = _children(active) if thorough else _expected_children(samples, active, finer)
+        active, samples = _follow(finer, children, thorough), finer
     corners = samples.slots(_corners(active))
     used = samples.unique(corners)
     place = torch.zeros_like(samples.values, dtype=torch.long)
@@ -123,7 +168,7 @@ def extract_surface(
     Parts smaller than a coarsest cell that touch none of its points, and touch nothing that does, are not found.
     """
     surface, lattice = find_surface(query, low, high, resolution, level, start)
-    vertices = polished(surface, lambda points: query(points) - level, polish)
+    vertices = polished(surface, [lambda points: query(points) - level] * polish)
     return lattice.clamped(vertices), surface.faces
 
 

@@ -20,6 +20,7 @@ from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody, body_on
 from gdna.deform.search import SearchSettings
 from gdna.errors import GdnaError
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import check_tensors, load_extra, load_model
 from gdna.model.config import ModelConfig
@@ -35,7 +36,7 @@ from gdna.objectives import (
     warp_loss,
 )
 from gdna.train.loading import open_set, to_device
-from gdna.train.run_state import Run, Setting, exact_matmul
+from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings
 from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
@@ -45,9 +46,9 @@ Preview = Callable[[AvatarModel], np.ndarray]
 """A picture (H, W, 3), uint8, of what the model can do, shown at every validation."""
 
 POINTS_PER_BONE = 5
-ROOTS = 1.5  # correspondences a point that there is room for at first
+ROOTS = 1.25  # correspondences a point that there is room for at first
 MOST_ROOM = 4.0  # times that
-SKIN_POINTS = 1000  # a person and step
+SKIN_POINTS = 1000  # of the body's, a step; all 13,000 would cost as much as the rest of the fields
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def train_coarse(
     """
     settings = settings or TrainSettings()
     optim = settings.model.optim
-    with exact_matmul():
+    with matmul_precision("high"):  # of gradients; where points lie is exact whatever stands here
         setting = Setting.open(out_dir, settings)
         fabric = setting.fabric
         data = open_set(data_dir, names, fabric.device, settings.datamodule.placement)
@@ -134,7 +135,7 @@ def train_coarse(
             generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
             drawn = CoarseInputs.draw(data, indices, host_body, settings.datamodule.points_per_frame, generator)
-            set_learning_rate(optimizer, optim.lr * learning_rate_factor(optim, step, schedule.steps))
+            set_learning_rate(optimizer, optim.lr * learning_rate_factor(optim, run.done(step)))
             bootstraps = schedule.epoch(step) < settings.model.nepochs_pretrain
             losses, finite = learners[bootstraps](to_device(drawn, fabric.device))
             known = run.check(step, finite, losses)
@@ -155,7 +156,7 @@ class CoarseInputs:
 
     batch: CoarseBatch
     bone_points: Float[Tensor, "P 3"]  # neutral, inside
-    skin: Int[Tensor, " S"]  # vertices of the body
+    skin: Int[Tensor, " S"]  # vertices of the body, for what the losses ask of them
 
     @staticmethod
     def draw(
@@ -241,8 +242,8 @@ def coarse_losses(
     occupancy = occupancy_loss(query.logits, batch.occupancy, query.found)
     # The original regularises the shape code twice, as the code of the generator and of the skinning field.
     shape_code = 2 * weights.lambda_reg * code_loss(codes.shape)
-    warped = model.to_neutral(batch.vertices_canonical, batch.betas)
-    warp = weights.lambda_disp * warp_loss(warped, body.vertices)
+    warped = model.to_neutral(batch.vertices_canonical[:, inputs.skin], batch.betas)
+    warp = weights.lambda_disp * warp_loss(warped, body.vertices[inputs.skin])
     bone_occupancy = joint_weights = skin = torch.zeros_like(occupancy)
     if bootstraps:
         points = inputs.bone_points.expand(people, -1, -1)

@@ -19,6 +19,7 @@ from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.deform.packing import pack, unpack
 from gdna.errors import GdnaError
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.model.config import ModelConfig
@@ -27,7 +28,7 @@ from gdna.objectives import code_loss, critic_loss, generator_loss, normal_loss,
 from gdna.train.coarse import Preview
 from gdna.train.critic import Critic
 from gdna.train.loading import open_set, to_device
-from gdna.train.run_state import Run, Setting, exact_matmul
+from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings, fine_settings
 from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
@@ -143,7 +144,7 @@ def train_fine(
     """
     settings = settings or fine_settings()
     optim = settings.model.optim
-    with exact_matmul():
+    with matmul_precision("high"):  # of gradients; where points lie is exact whatever stands here
         setting = Setting.open(out_dir, settings)
         fabric = setting.fabric
         model = refinable(load_model(starting_path), config, settings.seed).to(fabric.device)
@@ -175,7 +176,7 @@ def train_fine(
             count = settings.datamodule.points_per_frame
             points = surface.draw(indices, count, generator) if surface else None
             inputs = to_device(FineInputs(batch, points), fabric.device)
-            factor = learning_rate_factor(optim, step, schedule.steps)
+            factor = learning_rate_factor(optim, run.done(step))
             set_learning_rate(optimizer, optim.lr * factor)
             set_learning_rate(critic_optimizer, optim.lr_dis * factor)
             regularised = settings.model.lambda_grad > 0 and step % settings.model.d_reg_every == 0

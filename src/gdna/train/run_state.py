@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,9 @@ from gdna.model.tensor_file import read_metadata
 from gdna.model.training_state import FORMAT, TrainingState, load_training_state, save_training_state
 from gdna.train.logs import Logger, open_logger
 from gdna.train.schedule import Schedule
-from gdna.train.settings import Precision, TrainerSettings, TrainSettings
+from gdna.train.settings import Decay, Precision, TrainerSettings, TrainSettings
 
+AGREE_EVERY = 16  # steps
 SAVING_SHARE = 0.05  # an epoch's end is no reason to save where saving would take more of the time
 
 
@@ -88,18 +88,6 @@ def _precision(trainer: TrainerSettings) -> Any:
     return (Precision.bf16 if on_gpu else Precision.full).value
 
 
-@contextmanager
-def exact_matmul() -> Iterator[None]:
-    """32-bit matrix products are exact within: in TF32 a coordinate would be half a millimetre off. What may be rough
-    runs in bfloat16 (`trainer.precision`)."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 @dataclass(frozen=True)
 class Setting:
     """Where a run takes place: its folder, its devices, its settings, and when it began."""
@@ -137,6 +125,7 @@ class Run:
         self._shown: dict[str, float] = {}
         self._saved_at, self._saving_cost = time.monotonic(), 0.0
         self._unchecked: Report | None = None
+        self._elapsed = 0.0  # s
 
     def steps(self) -> Iterator[int]:
         """The steps still to do. What the caller did in one is saved, when due, as soon as the next is asked for."""
@@ -155,13 +144,20 @@ class Run:
                 for step in range(self.first_step, self.schedule.steps):
                     yield step
                     self.bar.update()
-                    last = step + 1 == self.schedule.steps or self._out_of_time()
+                    self._look_at_the_clock(step)
+                    last = step + 1 == self.schedule.steps or 0 < self.settings.trainer.max_seconds < self._elapsed
                     if last or self._save_is_due(step):
                         self.save(step + 1)
                     if last:
                         break
             finally:
                 self.logger.close()
+
+    def done(self, step: int) -> float:
+        """The share of the run before this step: of its steps, or of its time where the learning rate falls by time."""
+        if self.settings.model.optim.decay is Decay.time:
+            return self._elapsed / self.settings.trainer.max_seconds
+        return step / self.schedule.steps
 
     def validates(self, step: int) -> bool:
         """Whether to validate after this step, which ends an epoch then. True in the first process only."""
@@ -243,10 +239,12 @@ class Run:
             return True
         return self.schedule.ends_epoch(step) and SAVING_SHARE * elapsed >= self._saving_cost
 
-    def _out_of_time(self) -> bool:
-        limit = self.settings.trainer.max_seconds
-        late = 0 < limit < time.monotonic() - self.started
-        return bool(self.fabric.broadcast(late)) if self.fabric.world_size > 1 else late
+    def _look_at_the_clock(self, step: int) -> None:
+        """All processes go by the first one's clock; asking it waits for the devices."""
+        if self.fabric.world_size == 1:
+            self._elapsed = time.monotonic() - self.started
+        elif self.settings.trainer.max_seconds and step % AGREE_EVERY == 0:
+            self._elapsed = float(self.fabric.broadcast(time.monotonic() - self.started))
 
     def _open_logger(self) -> None:
         if self.fabric.is_global_zero:

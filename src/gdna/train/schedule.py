@@ -74,10 +74,9 @@ class Schedule:
         return generator_for(self.seed, 1, rank, step)
 
 
-def learning_rate_factor(optim: OptimSettings, step: int, steps: int) -> float:
-    """1, or with `decay=cosine` a half cosine from 1 at `decay_from * steps` to 0 at the end."""
+def learning_rate_factor(optim: OptimSettings, done: float) -> float:
+    """1, or with a decay a half cosine from 1 at the share `decay_from` of the run to 0 at its end."""
     if optim.decay is Decay.none:
         return 1.0
-    start = optim.decay_from * steps
-    done = min(max((step - start) / max(steps - start, 1), 0.0), 1.0)
-    return 0.5 * (1 + math.cos(math.pi * done))
+    fallen = (done - optim.decay_from) / max(1 - optim.decay_from, 1e-9)
+    return 0.5 * (1 + math.cos(math.pi * min(max(fallen, 0.0), 1.0)))

@@ -17,6 +17,7 @@ class Decay(Enum):
 
     none = "none"
     cosine = "cosine"
+    time = "time"
 
 
 class LoggerKind(Enum):
@@ -78,8 +79,11 @@ class OptimSettings:
 
     lr: float = key(1e-3, "learning rate (2e-3 in the fine stage)")
     lr_dis: float = key(2e-3, "learning rate of the critic")
-    decay: Decay = field(default=Decay.none, metadata={HELP: "cosine: learning rates fall to zero over the last part"})
-    decay_from: float = key(0.7, "share of the steps after which they fall")
+    decay: Decay = field(
+        default=Decay.none,
+        metadata={HELP: "cosine: learning rates fall to zero over the last steps; time: of trainer.max_seconds"},
+    )
+    decay_from: float = key(0.7, "share of the run after which they fall")
     ema: float = key(
         0.0, "fine stage: the saved model is a moving average with this momentum (0.999); 0: the model itself"
     )
@@ -132,6 +136,8 @@ class TrainSettings:
         for name, value in positive.items():
             if value < 1:
                 raise GdnaError(f"{name}={value}: expected 1 or more")
+        if self.model.optim.decay is Decay.time and self.trainer.max_seconds <= 0:
+            raise GdnaError("model.optim.decay=time: learning rates fall by the clock; give trainer.max_seconds")
         if not 0 <= self.model.optim.ema < 1:
             raise GdnaError(
                 f"model.optim.ema={self.model.optim.ema}: expected 0 (off) or a momentum below 1, such as 0.999"

@@ -74,6 +74,7 @@ class RecordedStep(Generic[Inputs, Outputs]):
     def __init__(self, step: Callable[[Inputs], Outputs]) -> None:
         self.step = step
         self._calls = 0
+        self._aside = torch.cuda.Stream()  # all runs but replays: gradients remember the stream they were summed on
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: Any = None
         self._outputs: Any = None
@@ -93,17 +94,16 @@ class RecordedStep(Generic[Inputs, Outputs]):
 
     def _run_aside(self, inputs: Inputs) -> Outputs:
         """As it is, on a stream of its own: what a recording asks of the steps before it."""
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        self._aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._aside):
             outputs = self.step(inputs)
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(self._aside)
         return outputs
 
     def _record(self, inputs: Inputs) -> None:
         self._inputs = inputs
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=self._aside, capture_error_mode="thread_local"):
             self._outputs = self.step(inputs)
         self._graph = graph
 

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from gdna.data.prepared import PreparedSet
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import AvatarModel
 from gdna.objectives import intersection_over_union
-from gdna.train.run_state import exact_matmul
 
 SCANS = 4
 POINTS = 1000
@@ -52,7 +52,7 @@ def held_out_sample(data: PreparedSet, generator: torch.Generator, device: torch
 def held_out_iou(model: AvatarModel, sample: HeldOutSample) -> dict[str, float]:
     """Intersection over union of posed occupancy, for the log: of the uniform points and of those near the surface."""
     subject = model.subject(model.codes(sample.people), sample.betas)
-    with exact_matmul():
+    with matmul_precision("highest"):
         query = model.occupancy_posed(sample.points_posed, sample.bone_transforms, subject, model.search_settings())
     inside = (query.logits > 0).unflatten(1, (2, -1))
     occupied = sample.occupied.unflatten(1, (2, -1))

@@ -1,0 +1,18 @@
+"""`gdna scans pack`: folders of scans, and packs, into one pack."""
+
+from __future__ import annotations
+
+from gdna.apps.config_scans import ScansPack
+from gdna.apps.progress import track
+from gdna.scans.build import build_pack
+
+
+def run(keys: ScansPack) -> None:
+    pack = build_pack(
+        keys.out, keys.source, keys.quantum / 1000, lambda places, count: track(places, count, "pack", "sources")
+    )
+    size = pack.path.stat().st_size
+    print(
+        f"{pack.path}: {len(pack)} scans of {len(pack.people())} people, {len(pack.people(held_out=True))} held out; "
+        f"{size / 2**20:.1f} MB, {size / len(pack) / 1000:.1f} kB a scan"
+    )
