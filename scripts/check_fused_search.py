@@ -20,7 +20,8 @@ from gdna.body.open_body import open_body
 from gdna.data.motion import load_motion
 from gdna.deform import fused_triton as triton_search
 from gdna.deform.blend import in_chunks, skin
-from gdna.deform.fused import GridRoots, TorchEngine, TritonEngine, inverse_rows, search_fused
+from gdna.deform.engines import GridRoots, TorchEngine
+from gdna.deform.fused import TritonEngine, inverse_rows, search_fused
 from gdna.deform.fused_networks import fused_networks
 from gdna.deform.fused_triton import Polished, Tile
 from gdna.deform.grid import TransformGrid, WeightGrid, blend_grid
@@ -70,6 +71,7 @@ def scene(people: int, points: int) -> Scene:
     with torch.no_grad():
         subject = model.subject(codes, betas[:, : model.config.num_betas].to(DEVICE))
         weights_at = model.weights_at(subject)
+        assert isinstance(weights_at, BoundWeights)
         transforms, truth = posed.bone_transforms.to(DEVICE), truth.to(DEVICE)
         with full_precision():
             target = skin(truth, transforms, in_chunks(weights_at))

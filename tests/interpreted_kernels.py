@@ -8,7 +8,8 @@ import torch
 from fused_scene import bent, cloud, small_weights
 
 from gdna.deform.blend import skin
-from gdna.deform.fused import GridRoots, TorchEngine, TritonEngine, inverse_rows, search_fused
+from gdna.deform.engines import GridRoots, TorchEngine
+from gdna.deform.fused import TritonEngine, inverse_rows, search_fused
 from gdna.deform.fused_networks import fused_networks
 from gdna.deform.fused_triton import candidates, fill, lost
 from gdna.deform.search import FusedSettings, GridSettings, SearchSettings

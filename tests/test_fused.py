@@ -14,7 +14,8 @@ import torch
 from fused_scene import bent, cloud, small_weights
 
 from gdna.deform.blend import skin, skin_with_jacobian
-from gdna.deform.fused import NumbaEngine, TorchEngine, inverse_rows, why_not_here
+from gdna.deform.engines import NumbaEngine, TorchEngine
+from gdna.deform.fused import inverse_rows, why_not_here
 from gdna.deform.fused_networks import why_not_fused
 from gdna.deform.grid import sample_weights
 from gdna.deform.implicit import attach_gradient

@@ -29,7 +29,7 @@ class FusedSettings:
     """The search of the fused backend around that on the grid."""
 
     every_bone: bool = True  # starts from all bones instead of `init_bones`
-    steps: int = 10  # on the grid
+    steps: int = 12  # on the grid
     near: float = 5e-4  # residual on the grid at which a start ends, metres: less than the grid is off
     candidate: float = 0.01  # residual on the grid, metres, that is worth polishing
     merge: float = 5e-3  # candidates closer than this are one, metres
