@@ -33,7 +33,7 @@ def search(scene: Scene) -> Row:
         weights_at = network.weights_at(subject)
         truth = scene.near_body(0, count)[None]
         posed = skin(truth, transforms, weights_at)
-    recorded = RecordedSearch(replace(network.search_settings("auto"), max_steps=SEARCH_STEPS))
+    recorded = RecordedSearch(replace(network.search_settings("auto"), max_steps=scene.sizes.search_steps))
 
     def call(backend: str, thinned: int = 1) -> Correspondences:
         settings = replace(network.search_settings(backend), max_steps=scene.sizes.search_steps)
