@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from fused_scene import bent, cloud, small_weights
 
 from gdna.deform.blend import skin
-from gdna.deform.fused import Candidates, TorchEngine, TritonEngine, inverse_rows, search_fused
+from gdna.deform.engines import GridRoots, TorchEngine
+from gdna.deform.fused import TritonEngine, inverse_rows, search_fused
 from gdna.deform.fused_networks import fused_networks
-from gdna.deform.fused_triton import fill
+from gdna.deform.fused_triton import candidates, fill, lost
 from gdna.deform.search import FusedSettings, GridSettings, SearchSettings
 
 SETTINGS = SearchSettings(
     grid=GridSettings(shape=(6, 7, 8), low=(-0.7, -0.7, -0.7), high=(0.7, 0.7, 0.7)),
-    fused=FusedSettings(steps=8, candidate=0.1, rescue_evaluations=4),
+    fused=FusedSettings(steps=8, near=1e-5, candidate=0.1, rescue_evaluations=4),
 )
 
 
@@ -26,10 +29,13 @@ def main() -> None:
     plain, kernels = TorchEngine(weights), TritonEngine(networks)
 
     wanted = plain.fill(transforms, SETTINGS.grid)
-    torch.testing.assert_close(kernels.fill(transforms, SETTINGS.grid).values, wanted.values, rtol=0, atol=1e-2)  # half
-    exact = fill(networks, transforms, SETTINGS.grid, split=True)
-    torch.testing.assert_close(exact.values, wanted.values, rtol=0, atol=1e-5)  # float32 after seven layers
+    nodes = 0.7 * (2 * torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(6)) - 1)
+    half, exact = kernels.fill(transforms, SETTINGS.grid), fill(networks, transforms, SETTINGS.grid, split=True)
+    assert half.values.dtype == torch.float16
+    torch.testing.assert_close(half.read(nodes), wanted.read(nodes), rtol=0, atol=1e-2)  # half
+    torch.testing.assert_close(exact.read(nodes), wanted.read(nodes), rtol=0, atol=1e-5)  # float32 after seven layers
 
+    wanted = replace(half, values=half.values.float())  # has origins
     starts = inverse_rows(transforms, (0, 1, 2))
     one, two = (engine.search(wanted, posed, starts, SETTINGS) for engine in (plain, kernels))
     converged = one.norms < SETTINGS.tolerance
@@ -45,17 +51,25 @@ def main() -> None:
         assert kept[0].any()
         assert not kept[0].all()
 
-    some = Candidates(
-        truth + 0.01, posed, torch.eye(3).flatten().expand(2, 5, 9), torch.tensor([5, 3])
-    )  # two columns are padding
-    (found, norms, _), (found_too, norms_too, _) = (
-        engine.polish(some, transforms, SETTINGS, 12) for engine in (plain, kernels)
+    first = GridRoots(one.points.clone(), one.norms.clone(), one.inverse_jacobians.clone())
+    found, found_too = (
+        engine.refine(roots, posed, transforms, starts, SETTINGS) for engine, roots in ((plain, one), (kernels, first))
     )
-    assert torch.equal(norms < SETTINGS.tolerance, norms_too < SETTINGS.tolerance)
-    done = norms < SETTINGS.tolerance
-    assert done.sum() >= 6
-    assert not (norms_too[1, 3:] < SETTINGS.tolerance).any()
-    torch.testing.assert_close(found[done], found_too[done], rtol=0, atol=3e-5)  # m, the tolerance
+    done = found.norms < SETTINGS.tolerance
+    assert torch.equal(done, found_too.norms < SETTINGS.tolerance)
+    assert done.any(-1).float().mean() > 0.7
+    torch.testing.assert_close(found.points[done], found_too.points[done], rtol=0, atol=3e-5)  # m, the tolerance
+    assert found.dropped == found_too.dropped == 0
+
+    wanted = torch.tensor([True, True, False, True, True])
+    norms = torch.where(wanted, 0.0, 1.0)[None, :, None].expand(2, -1, 3).contiguous()
+    entries = lost(norms, 0.5, 4)
+    assert entries.counts.tolist() == [1, 1]
+    assert entries.where[:, 0].tolist() == [2, 2]
+    few, fresh = candidates(one.points, norms, 0.5, 0.0, 7)
+    assert few.counts.tolist() == [12, 12]  # five do not fit
+    assert set(few.where[1].tolist()) < {0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14}
+    assert fresh.min() > 1e3
 
     whole = search_fused(posed, transforms, kernels, SETTINGS, kernels.fill(transforms, SETTINGS.grid))
     near = (whole.points_canonical - truth[:, :, None]).norm(dim=-1) < 1e-3

@@ -14,7 +14,8 @@ import torch
 from fused_scene import bent, cloud, small_weights
 
 from gdna.deform.blend import skin, skin_with_jacobian
-from gdna.deform.fused import NumbaEngine, TorchEngine, inverse_rows, why_not_here
+from gdna.deform.engines import NumbaEngine, TorchEngine
+from gdna.deform.fused import inverse_rows, why_not_here
 from gdna.deform.fused_networks import why_not_fused
 from gdna.deform.grid import sample_weights
 from gdna.deform.implicit import attach_gradient
@@ -28,6 +29,7 @@ SETTINGS = SearchSettings(
     grid=GridSettings(shape=(10, 11, 12), low=(-0.7, -0.7, -0.7), high=(0.7, 0.7, 0.7)),
     init_bones=(0, 1, 2),
 )
+EXACT = replace(SETTINGS, fused=FusedSettings(near=SETTINGS.tolerance))  # so that two engines end at the same points
 
 
 def test_the_jacobian_of_skinning_is_that_of_autograd_and_of_differences():
@@ -47,7 +49,8 @@ def test_the_jacobian_of_skinning_is_that_of_autograd_and_of_differences():
     variable = points.clone().requires_grad_()
     for row in range(3):
         (wanted,) = torch.autograd.grad(skin(variable, transforms, weights)[..., row].sum(), variable)
-        torch.testing.assert_close(jacobian[:, :, row], wanted, rtol=0, atol=1e-10)
+        # torch takes softplus for straight beyond 20: a slope of 1 instead of 1 - 2e-9
+        torch.testing.assert_close(jacobian[:, :, row], wanted, rtol=0, atol=1e-7)
 
 
 def test_gradients_by_the_exact_jacobian_are_those_by_autograd():
@@ -89,7 +92,7 @@ def test_the_compiled_search_on_a_grid_is_that_of_torch(dtype):
     plain, compiled = TorchEngine(weights), NumbaEngine(weights)
     grid = plain.fill(transforms, SETTINGS.grid)
     rows = inverse_rows(transforms, (0, 1, 2))
-    one, two = (engine.search(grid, posed, rows, SETTINGS) for engine in (plain, compiled))
+    one, two = (engine.search(grid, posed, rows, EXACT) for engine in (plain, compiled))
     converged = one.norms < SETTINGS.tolerance
     assert converged.double().mean() > 0.8
     agree = converged == (two.norms < SETTINGS.tolerance)

@@ -13,6 +13,7 @@ from gdna.bench.row import Row
 from gdna.bench.scene import Scene
 from gdna.bench.timing import seconds_of, task
 from gdna.deform.blend import skin
+from gdna.deform.recorded import RecordedSearch
 from gdna.deform.search import SearchSettings, find_correspondences
 from gdna.train.cache import CacheSettings, trace_scan
 from gdna.types import Correspondences
@@ -32,6 +33,7 @@ def search(scene: Scene) -> Row:
         weights_at = network.weights_at(subject)
         truth = scene.near_body(0, count)[None]
         posed = skin(truth, transforms, weights_at)
+    recorded = RecordedSearch(replace(network.search_settings("auto"), max_steps=scene.sizes.search_steps))
 
     def call(backend: str, thinned: int = 1) -> Correspondences:
         settings = replace(network.search_settings(backend), max_steps=scene.sizes.search_steps)
@@ -45,7 +47,7 @@ def search(scene: Scene) -> Row:
         # the reference on fewer points where all would take too long on a CPU
         thinned = 1 if scene.device.type == "cuda" else THINNED
         return {
-            "recall": recall(call("auto"), truth),
+            "recall": recall(recorded(posed, transforms, weights_at), truth),
             "reference_recall": recall(call("reference", thinned), truth[:, ::thinned]),
         }
 
@@ -55,9 +57,11 @@ def search(scene: Scene) -> Row:
     floor = Work(
         nodes * of_point(network.warp, network.skinning),
         nodes * 12 * 4 + posed.nbytes * (1 + len(network.config.deformer.init_bones)),
-        "warp and skinning at the nodes of a 16 x 64 x 64 grid; blended grid, points and roots moved once",
+        "warp and skinning at the nodes of the grid; blended grid, points and roots moved once",
     )
-    return Row(task(lambda: call("auto")), task(lambda: call("reference"), estimate), floor, extras)
+    return Row(
+        task(lambda: recorded(posed, transforms, weights_at)), task(lambda: call("reference"), estimate), floor, extras
+    )
 
 
 def recall(found: Correspondences, truth: Float[Tensor, "1 N 3"]) -> float:

@@ -90,6 +90,19 @@ def fused_bones(bone_transforms: Float[Tensor, "B J 4 4"], bones: int) -> Float1
     return torch.stack([split.high, split.low], 1)
 
 
+def check_sizes(networks: FusedNetworks, bone_transforms: Float[Tensor, "B J 4 4"]) -> None:
+    """What the kernels take for granted when they read: they ask no masks of the networks."""
+    n, layers = networks, networks.warp_layers + networks.skinning_layers
+    assert n.width == power_of_two(n.width)
+    assert n.bones == power_of_two(n.bones) >= bone_transforms.shape[1]
+    assert n.first.shape == (2, 3, n.width)
+    assert n.offset.shape == (len(bone_transforms), 2, n.width)
+    assert n.hidden.high.shape == n.hidden.low.shape == (layers, n.width, n.width)
+    assert n.biases.shape == (layers, n.width)
+    assert n.last.high.shape == n.last.low.shape == (n.width * (WARP_OUTPUTS + n.bones),)
+    assert n.last_bias.shape == (WARP_OUTPUTS + n.bones,)
+
+
 def power_of_two(count: int) -> int:
     return max(16, 1 << (count - 1).bit_length())
 

@@ -35,6 +35,7 @@ class TransformGrid:
     values: Float[Tensor, "B D H W C"]  # C = 12, or 16 for aligned reads
     low: Corner
     high: Corner
+    origins: Float[Tensor, "B 3"] | None = None  # what the transforms carry to lies that much lower than posed space
 
     def nodes_per_metre(self) -> Corner:
         depth, height, width = self.values.shape[1:4]
@@ -47,11 +48,12 @@ class TransformGrid:
         """Trilinear; outside the box, the value at its nearest point."""
         columns = zip(points_canonical.unbind(-1), self.low, self.high, strict=True)
         scaled = torch.stack([(x - low) * (2 / (high - low)) - 1 for x, low, high in columns], -1)
-        volume = self.values.permute(0, 4, 1, 2, 3)  # channels stay last in memory
+        volume = self.values.to(scaled.dtype).permute(0, 4, 1, 2, 3)  # channels stay last in memory
         read = torch.nn.functional.grid_sample(
             volume, scaled[:, None, None], mode="bilinear", padding_mode="border", align_corners=True
         )
-        return read[:, :12, 0, 0].mT.unflatten(-1, (3, 4))
+        rows = read[:, :12, 0, 0].mT.unflatten(-1, (3, 4))
+        return rows if self.origins is None else rows + pad(self.origins[:, None, :, None], (3, 0))
 
 
 @torch.no_grad()

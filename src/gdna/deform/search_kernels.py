@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit, prange
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _read(grid, point, low, scale, matrix):
     """Trilinear read of 12 numbers at a point; outside the box, at its nearest point."""
     depth, height, width = grid.shape[:3]
@@ -25,7 +25,7 @@ def _read(grid, point, low, scale, matrix):
             matrix[k] += share * ((1.0 - tx) * one[k] + tx * two[k])
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _residual(matrix, point, target, value):
     for r in range(3):
         value[r] = (
@@ -33,7 +33,7 @@ def _residual(matrix, point, target, value):
         ) - target[r]
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _invert(matrix, inverse):
     """Of the linear part; a determinant closer to zero than 1e-6 counts as 1e-6 with its sign."""
     for r in range(3):
@@ -47,7 +47,7 @@ def _invert(matrix, inverse):
     inverse /= determinant
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _update(inverse, move, change):
     """Broyden's update of the inverse Jacobian; none where the quotient would blow up."""
     scale = 0.0

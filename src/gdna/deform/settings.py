@@ -16,7 +16,7 @@ class GridSettings:
     """The grid of skinning weights in canonical space (metres) and the search on it. Outside the box the weights of its
     nearest face hold."""
 
-    shape: tuple[int, int, int] = (16, 64, 64)  # z, y, x
+    shape: tuple[int, int, int] = (16, 48, 48)  # z, y, x
     low: tuple[float, float, float] = (-1.1, -1.38, -0.3)
     high: tuple[float, float, float] = (1.1, 0.87, 0.3)
     steps: int = 10
@@ -29,12 +29,12 @@ class FusedSettings:
     """The search of the fused backend around that on the grid."""
 
     every_bone: bool = True  # starts from all bones instead of `init_bones`
-    steps: int = 15  # on the grid
+    steps: int = 12  # on the grid
+    near: float = 5e-4  # residual on the grid at which a start ends, metres: less than the grid is off
     candidate: float = 0.01  # residual on the grid, metres, that is worth polishing
-    merge: float = 1e-3  # candidates closer than this are one, metres
-    evaluations: int = 4  # of the networks per candidate
-    more_evaluations: int = 7  # of those that did not converge
-    more_room: float = 0.5  # such candidates per point that are held; on a GPU
+    merge: float = 5e-3  # candidates closer than this are one, metres
+    evaluations: tuple[int, ...] = (2, 2, 7)  # of the networks per candidate, then of those that did not converge
+    more_room: float = 0.5  # how much of the room every next turn has; on a GPU
     rescue_evaluations: int = 15  # from every start, of points that have no root by then
     rescue_room: float = 0.02  # such points that are held, as a share; on a GPU
     room: float = 3.0  # candidates per point that are held; on a GPU

@@ -10,10 +10,29 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)  # on a CPU there is no machine code to write
+
 
 @triton.jit
-def _softplus(x, sharpness):
-    return tl.maximum(x, 0.0) + tl.log(1.0 + tl.exp(-sharpness * tl.abs(x))) / sharpness
+def _log2(x):
+    """The device's own instruction (for x in 1 to 2 off by 2^-22 at most); `tl.log2` is twenty times its cost."""
+    if INTERPRETED:
+        y = tl.log2(x)
+    else:
+        y = tl.inline_asm_elementwise("lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+    return y
+
+
+@triton.jit
+def _softplus(x, sharpness, SPLIT: tl.constexpr):
+    """Half of a network's time. In half precision log(1 + e) is a polynomial (Abramowitz and Stegun 4.1.43: off by
+    1e-5, of which the sharpness leaves 1e-7), so that the exponential alone asks the slow unit."""
+    e = tl.exp2(tl.abs(x) * (-1.4426950408889634 * sharpness))
+    if SPLIT:
+        return tl.maximum(x, 0.0) + _log2(1.0 + e) * (0.6931471805599453 / sharpness)
+    else:
+        log = (((0.03215845 * e - 0.13606275) * e + 0.28947478) * e - 0.49190896) * e + 0.99949556
+        return tl.maximum(x, 0.0) + log * e * (1.0 / sharpness)
 
 
 @triton.jit
@@ -37,12 +56,12 @@ def _hidden(
     c = tl.arange(0, WIDTH)
     wx, wy, wz = tl.load(first + c), tl.load(first + WIDTH + c), tl.load(first + 2 * WIDTH + c)
     h = x[:, None] * wx[None, :] + y[:, None] * wy[None, :] + z[:, None] * wz[None, :] + tl.load(offset + c)[None, :]
-    h = _softplus(h, sharpness)
+    h = _softplus(h, sharpness, SPLIT)
     square = c[:, None] * WIDTH + c[None, :]
     for layer in range(LAYERS):
         at = layer * WIDTH * WIDTH + square
         h = _product(h, high + at, low + at, SPLIT) + tl.load(biases + layer * WIDTH + c)[None, :]
-        h = _softplus(h, sharpness)
+        h = _softplus(h, sharpness, SPLIT)
     return h
 
 
@@ -88,7 +107,10 @@ def fill_kernel(
     H: tl.constexpr, W: tl.constexpr, WIDTH: tl.constexpr, WARP: tl.constexpr, SKIN: tl.constexpr,
     BONES: tl.constexpr, SPLIT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """values (B, nodes, 16): blended transforms at the nodes (z, y, x) of a box. Programs: (blocks of nodes, B)."""
+    """values (B, nodes, 16): blended transforms at the nodes (z, y, x) of a box. Programs: (blocks of nodes, B).
+
+    In bounds: nodes past the end are computed, which reads the networks alone, and not written.
+    """
     b = tl.program_id(1)
     node = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     x = low_x + (node % W).to(tl.float32) * step_x
@@ -118,10 +140,10 @@ def _read(
     tx, ty, tz = fx - ix, fy - iy, fz - iz
     k = tl.arange(0, 32)
     at = (((iz * H + iy) * W + ix) * 16)[:, None] + k[None, :]
-    total = tl.load(grid + at, mask=mask[:, None], other=0.0) * ((1 - ty) * (1 - tz))[:, None]
-    total += tl.load(grid + at + W * 16, mask=mask[:, None], other=0.0) * (ty * (1 - tz))[:, None]
-    total += tl.load(grid + at + H * W * 16, mask=mask[:, None], other=0.0) * ((1 - ty) * tz)[:, None]
-    total += tl.load(grid + at + (H * W + W) * 16, mask=mask[:, None], other=0.0) * (ty * tz)[:, None]
+    total = tl.load(grid + at, mask=mask[:, None], other=0.0).to(tl.float32) * ((1 - ty) * (1 - tz))[:, None]
+    total += tl.load(grid + at + W * 16, mask=mask[:, None], other=0.0).to(tl.float32) * (ty * (1 - tz))[:, None]
+    total += tl.load(grid + at + H * W * 16, mask=mask[:, None], other=0.0).to(tl.float32) * ((1 - ty) * tz)[:, None]
+    total += tl.load(grid + at + (H * W + W) * 16, mask=mask[:, None], other=0.0).to(tl.float32) * (ty * tz)[:, None]
     return total * tl.where(k[None, :] < 16, (1 - tx)[:, None], tx[:, None])
 
 
@@ -156,14 +178,14 @@ def _updated(j00, j01, j02, j10, j11, j12, j20, j21, j22, ux, uy, uz, qx, qy, qz
 
 @triton.jit(do_not_specialize=["count", "nodes", "steps"])
 def search_kernel(
-    grid, posed, starts, points, norms, inverses, count, nodes, steps, tolerance, divergence,
+    grid, posed, starts, origins, points, norms, inverses, count, nodes, steps, tolerance, divergence,
     low_x, low_y, low_z, scale_x, scale_y, scale_z,
     TRIES: tl.constexpr, D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The whole search of every (point, start): the best iterate, its residual's norm, the last inverse Jacobian.
 
-    grid (B, nodes, 16), posed (B, N, 3), starts (B, I, 12): rigid inverses; results (B, N, I, ...). `count` is N * I.
-    Programs: (blocks of N * I, B).
+    grid (B, nodes, 16) of transforms that carry to posed space less origins (B, 3); posed (B, N, 3), starts (B, I, 12):
+    rigid inverses; results (B, N, I, ...). `count` is N * I. Programs: (blocks of N * I, B).
     """
     b = tl.program_id(1).to(tl.int64)
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -179,6 +201,7 @@ def search_kernel(
     x = tl.load(s) * px + tl.load(s + 1) * py + tl.load(s + 2) * pz + tl.load(s + 3)
     y = tl.load(s + 4) * px + tl.load(s + 5) * py + tl.load(s + 6) * pz + tl.load(s + 7)
     z = tl.load(s + 8) * px + tl.load(s + 9) * py + tl.load(s + 10) * pz + tl.load(s + 11)
+    px, py, pz = px - tl.load(origins + b * 3), py - tl.load(origins + b * 3 + 1), pz - tl.load(origins + b * 3 + 2)
     matrix = _read(grid, x, y, z, ok, low_x, low_y, low_z, scale_x, scale_y, scale_z, D, H, W)
     gx, gy, gz = _moved(matrix, x, y, z, 32)
     gx, gy, gz = gx - px, gy - py, gz - pz
@@ -231,101 +254,3 @@ def search_kernel(
     tl.store(out + 6, j20, mask=ok)
     tl.store(out + 7, j21, mask=ok)
     tl.store(out + 8, j22, mask=ok)
-
-
-@triton.jit(do_not_specialize=["total"])
-def keep_kernel(points, norms, kept, total, limit, distance, TRIES: tl.constexpr, BLOCK: tl.constexpr):
-    """kept (total,): residual below `limit` and no earlier such start of the same point within `distance`."""
-    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    ok = lane < total
-    x = tl.load(points + lane * 3, mask=ok, other=0.0)
-    y = tl.load(points + lane * 3 + 1, mask=ok, other=0.0)
-    z = tl.load(points + lane * 3 + 2, mask=ok, other=0.0)
-    keep = ok & (tl.load(norms + lane, mask=ok, other=1e9) < limit)
-    start = lane % TRIES
-    for other in range(TRIES):
-        row = lane - start + other
-        asked = keep & (other < start)
-        small = tl.load(norms + row, mask=asked, other=1e9) < limit
-        dx = x - tl.load(points + row * 3, mask=asked, other=0.0)
-        dy = y - tl.load(points + row * 3 + 1, mask=asked, other=0.0)
-        dz = z - tl.load(points + row * 3 + 2, mask=asked, other=0.0)
-        near = asked & small & (dx * dx + dy * dy + dz * dz < distance * distance)
-        keep = keep & (near == 0)
-    tl.store(kept + lane, keep.to(tl.int8), mask=ok)
-
-
-@triton.jit(do_not_specialize=["columns", "evaluations"])
-def polish_kernel(
-    points, targets, inverses, counts, out_points, out_norms,
-    first, offset, high, low, biases, last_high, last_low, last_bias, bones, columns, evaluations,
-    sharpness, tolerance, divergence,
-    WIDTH: tl.constexpr, WARP: tl.constexpr, SKIN: tl.constexpr, BONES: tl.constexpr,
-    SPLIT: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Broyden's method on the networks from points (B, columns, 3), of which counts[b] are filled.
-
-    Reads and leaves the inverse Jacobians (B, columns, 9); writes the best iterates and their residuals' norms.
-    Programs: (blocks of columns, B); a block without filled columns asks nothing.
-    """
-    b = tl.program_id(1)
-    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    filled = column < tl.minimum(tl.load(counts + b).to(tl.int32), columns)
-    ok = column < columns
-    row = b.to(tl.int64) * columns + column
-    x = tl.load(points + row * 3, mask=ok, other=0.0)
-    y = tl.load(points + row * 3 + 1, mask=ok, other=0.0)
-    z = tl.load(points + row * 3 + 2, mask=ok, other=0.0)
-    px = tl.load(targets + row * 3, mask=ok, other=0.0)
-    py = tl.load(targets + row * 3 + 1, mask=ok, other=0.0)
-    pz = tl.load(targets + row * 3 + 2, mask=ok, other=0.0)
-    at = inverses + row * 9
-    j00, j01, j02 = (
-        tl.load(at, mask=ok, other=0.0), tl.load(at + 1, mask=ok, other=0.0), tl.load(at + 2, mask=ok, other=0.0),
-    )  # fmt: skip
-    j10, j11, j12 = (
-        tl.load(at + 3, mask=ok, other=0.0), tl.load(at + 4, mask=ok, other=0.0), tl.load(at + 5, mask=ok, other=0.0),
-    )  # fmt: skip
-    j20, j21, j22 = (
-        tl.load(at + 6, mask=ok, other=0.0), tl.load(at + 7, mask=ok, other=0.0), tl.load(at + 8, mask=ok, other=0.0),
-    )  # fmt: skip
-    bx, by, bz = x, y, z
-    best = tl.where(filled, 1e12, 0.0)
-    ux, uy, uz = x * 0.0, x * 0.0, x * 0.0
-    gx, gy, gz = ux, ux, ux
-    going = filled
-    step = 0
-    while (step < evaluations) & (tl.max(going.to(tl.int32), 0) > 0):
-        matrix = _blended(
-            x, y, z, first, offset, high, low, biases, last_high, last_low, last_bias, bones, b, sharpness,
-            WIDTH, WARP, SKIN, BONES, SPLIT,
-        )  # fmt: skip
-        hx, hy, hz = _moved(matrix, x, y, z, 16)
-        hx, hy, hz = tl.where(going, hx - px, gx), tl.where(going, hy - py, gy), tl.where(going, hz - pz, gz)
-        j00, j01, j02, j10, j11, j12, j20, j21, j22 = _updated(
-            j00, j01, j02, j10, j11, j12, j20, j21, j22, ux, uy, uz, hx - gx, hy - gy, hz - gz
-        )
-        gx, gy, gz = hx, hy, hz
-        square = gx * gx + gy * gy + gz * gz
-        better = going & (square < best)
-        bx, by, bz = tl.where(better, x, bx), tl.where(better, y, by), tl.where(better, z, bz)
-        best = tl.where(better, square, best)
-        going = going & (best > tolerance * tolerance) & (square < divergence * divergence)
-        ux = tl.where(going, -(j00 * gx + j01 * gy + j02 * gz), 0.0)
-        uy = tl.where(going, -(j10 * gx + j11 * gy + j12 * gz), 0.0)
-        uz = tl.where(going, -(j20 * gx + j21 * gy + j22 * gz), 0.0)
-        x, y, z = x + ux, y + uy, z + uz
-        step += 1
-    tl.store(out_points + row * 3, bx, mask=ok)
-    tl.store(out_points + row * 3 + 1, by, mask=ok)
-    tl.store(out_points + row * 3 + 2, bz, mask=ok)
-    tl.store(out_norms + row, tl.where(filled, tl.sqrt(best), 1e6), mask=ok)
-    tl.store(at, j00, mask=ok)
-    tl.store(at + 1, j01, mask=ok)
-    tl.store(at + 2, j02, mask=ok)
-    tl.store(at + 3, j10, mask=ok)
-    tl.store(at + 4, j11, mask=ok)
-    tl.store(at + 5, j12, mask=ok)
-    tl.store(at + 6, j20, mask=ok)
-    tl.store(at + 7, j21, mask=ok)
-    tl.store(at + 8, j22, mask=ok)

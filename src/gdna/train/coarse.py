@@ -91,7 +91,7 @@ class Room:
 
     def search(self, settings: SearchSettings) -> SearchSettings:
         fused = settings.fused
-        wider = replace(fused, room=self.share * fused.room, more_room=self.share * fused.more_room)
+        wider = replace(fused, room=self.share * fused.room)
         return replace(settings, fused=wider)
 
 

@@ -1,0 +1,126 @@
+"""The fused search on a GPU, recorded once per shape as a CUDA graph: launching its kernels one by one takes several
+times as long as running them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gdna.deform.blend import WeightsAt
+from gdna.deform.fused import why_not_here
+from gdna.deform.grid import TransformGrid
+from gdna.deform.search import find_correspondences
+from gdna.deform.settings import SearchSettings
+from gdna.types import Correspondences
+
+WARM_UP = 3  # calls before a recording, in which kernels are compiled and libraries choose theirs
+MOST_RECORDINGS = 4  # held at a time; each keeps its intermediate values
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    points_posed: Float[Tensor, "B N 3"]
+    bone_transforms: Float[Tensor, "B J 4 4"]
+    weights_at: WeightsAt
+    grid: TransformGrid | None
+
+
+@dataclass(frozen=True)
+class _Recording:
+    inputs: _Inputs  # its own memory, which the graph reads
+    graph: torch.cuda.CUDAGraph
+    found: Correspondences
+
+
+class RecordedSearch:
+    """`find_correspondences` with given settings, for who asks often with the same shapes.
+
+    Where the fused backend does not run on a GPU, or the settings ask for another, it is just that function.
+    """
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self.settings = settings
+        self._recordings: dict[object, _Recording] = {}
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        points_posed: Float[Tensor, "B N 3"],
+        bone_transforms: Float[Tensor, "B J 4 4"],
+        weights_at: WeightsAt,
+        grid: TransformGrid | None = None,
+    ) -> Correspondences:
+        inputs = _Inputs(points_posed, bone_transforms, weights_at, grid)
+        if self.settings.backend not in ("auto", "fused") or not points_posed.is_cuda:
+            return self._search(inputs)
+        if why_not_here(points_posed, weights_at) is not None:
+            return self._search(inputs)
+        key = shape_of(inputs)
+        recording = self._recordings.get(key)
+        if recording is None:
+            recording = self._recordings[key] = self._record(inputs)
+            if len(self._recordings) > MOST_RECORDINGS:
+                del self._recordings[next(iter(self._recordings))]
+        else:
+            torch._foreach_copy_(list(tensors_of(recording.inputs)), list(tensors_of(inputs)))
+        recording.graph.replay()
+        found: Correspondences = with_tensors(recording.found, torch.clone)
+        return found
+
+    def _search(self, i: _Inputs) -> Correspondences:
+        return find_correspondences(i.points_posed, i.bone_transforms, i.weights_at, self.settings, i.grid)
+
+    def _record(self, inputs: _Inputs) -> _Recording:
+        kept: _Inputs = with_tensors(inputs, lambda t: t.detach().clone(memory_format=torch.contiguous_format))
+        with torch.cuda.device(inputs.points_posed.device):
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(WARM_UP):
+                    self._search(kept)
+            torch.cuda.current_stream().wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                found = self._search(kept)
+        return _Recording(kept, graph, found)
+
+
+def with_tensors(record: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same nested dataclasses and tuples around changed tensors."""
+    if isinstance(record, Tensor):
+        return change(record)
+    if isinstance(record, tuple):
+        return tuple(with_tensors(part, change) for part in record)
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        names = [field.name for field in dataclasses.fields(record)]
+        return dataclasses.replace(record, **{n: with_tensors(getattr(record, n), change) for n in names})
+    return record
+
+
+def tensors_of(record: Any) -> Iterator[Tensor]:
+    """All tensors of nested dataclasses and tuples, in the order of their fields."""
+    if isinstance(record, Tensor):
+        yield record
+    elif isinstance(record, tuple):
+        for part in record:
+            yield from tensors_of(part)
+    elif dataclasses.is_dataclass(record):
+        for field in dataclasses.fields(record):
+            yield from tensors_of(getattr(record, field.name))
+
+
+def shape_of(record: Any) -> object:
+    """Equal for records that differ in their tensors' values alone."""
+    if isinstance(record, Tensor):
+        return record.shape, record.dtype, record.device
+    if isinstance(record, tuple):
+        return tuple(shape_of(part) for part in record)
+    if dataclasses.is_dataclass(record):
+        return type(record), tuple(shape_of(getattr(record, field.name)) for field in dataclasses.fields(record))
+    return record
