@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -103,6 +103,12 @@ class BoundMlp:
     offset: Float[Tensor, "#B 1 W"]  # bias and condition of the first layer
     weights: tuple[Tensor, ...]  # of the layers after it
     biases: tuple[Tensor, ...]
+
+    def silent(self) -> BoundMlp:
+        """The same sizes, zero everywhere: for code that takes a perceptron where there shall be none."""
+        *weights, last = self.weights
+        *biases, bias = self.biases
+        return replace(self, weights=(*weights, torch.zeros_like(last)), biases=(*biases, torch.zeros_like(bias)))
 
     def __call__(
         self, points: Float[Tensor, "B M 3"], features: Float[Tensor, "B M F"] | None = None

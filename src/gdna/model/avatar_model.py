@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from gdna.deform.blend import WeightsAt, blend_transforms
+from gdna.deform.blend import blend_transforms
 from gdna.deform.grid import TransformGrid, WeightGrid, sample_weights
 from gdna.deform.implicit import attach_gradient
 from gdna.deform.packing import gather, pack, unpack
@@ -111,14 +111,13 @@ class AvatarModel(nn.Module):
     def skin_weights(self, points_neutral: Float[Tensor, "B N 3"], subject: Subject) -> Float[Tensor, "B N J"]:
         return self.skinning(points_neutral, subject.shape)
 
-    def weights_at(self, subject: Subject) -> WeightsAt:
+    def weights_at(self, subject: Subject) -> BoundWeights:
         """Skinning weights as a function of the canonical point, for the parameters as they are now.
 
         The search of the original leaves the warp out (`DeformerConfig.weights_at`), all else asks at neutral points.
         """
-        if self.config.deformer.weights_at == "canonical":
-            return self.skinning.bind(subject.shape)
         warp, skinning = self.warp.bind_mlp(subject.betas), self.skinning.mlp.bind(subject.shape)
+        warp = warp.silent() if self.config.deformer.weights_at == "canonical" else warp
         return BoundWeights(warp, skinning, self.skinning.blend)
 
     def transform_grid(
