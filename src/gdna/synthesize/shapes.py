@@ -11,9 +11,10 @@ from jaxtyping import Float
 from gdna.body.open_body import open_body
 from gdna.synthesize.mannequin import mannequin
 
-BETA_JITTER = 0.2
+BETA_JITTER = 0.3
 BETA_LIMIT = 3.0
-WIDENED = {"age": 1.35, "muscle": 1.25, "weight": 1.25, "height": 1.3}  # about the middle of the population's range
+WIDENED = {"age": 1.46, "muscle": 1.25, "weight": 1.25, "height": 1.3}  # about the middle of the population's range
+YOUNGER = 0.057  # by which the middle of the ages is lower: from 16 to 80 years
 YOUNGEST = 16.0  # years
 HEIGHTS = (1.45, 2.05)  # metres
 TRIES = 50
@@ -43,6 +44,7 @@ def draw_shape(rng: np.random.Generator) -> Shape:
         row = int(rng.integers(len(body.population_betas)))
         traits = body.population_traits[row].astype(np.float64)
         wanted = middle + widened * (traits - middle)
+        wanted[columns["age"]] -= YOUNGER
         betas = body.population_betas[row] + BETA_JITTER * rng.standard_normal(body.num_betas)
         betas = np.clip(betas + (wanted - traits) @ _directions(), -BETA_LIMIT, BETA_LIMIT).astype(np.float32)
         height = stature(betas)
