@@ -20,12 +20,13 @@ import gdna.train.fine
 import gdna.train.run_state
 from gdna.body.open_body import open_body
 from gdna.data.cache_file import cache_path, read_cache
+from gdna.data.people import people_of, person_of
 from gdna.data.prepare import PrepareSettings, prepare_scan
 from gdna.data.prepared import PreparedSet, turn_to_view
 from gdna.data.sample_file import from_fixed
 from gdna.deform.search import GridSettings, SearchSettings
 from gdna.errors import GdnaError
-from gdna.evaluate.metrics import evaluate_iou, person_of
+from gdna.evaluate.metrics import evaluate_iou
 from gdna.geometry.rotations import axis_angle_to_matrix
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
@@ -275,7 +276,7 @@ def test_a_new_run_can_begin_with_given_weights(prepared, coarse, tmp_path, monk
     fresh = record(monkeypatch)
     train_coarse(prepared, tmp_path / "fresh", TINY, epochs(COARSE, 1))
     assert logged[0]["occupancy"] < 0.8 * fresh[0]["occupancy"]
-    with pytest.raises(GdnaError, match="trained on other scans than these 2"):
+    with pytest.raises(GdnaError, match="trained on other people than these 2"):
         train_coarse(prepared, tmp_path / "two", TINY, epochs(COARSE, 1), names=PEOPLE[:2], start=coarse)
 
 
@@ -323,6 +324,19 @@ def test_gradients_are_averaged_over_processes(world_size: int):
     average_gradients(fabric, parameters)
     assert torch.equal(parameters[0].grad, torch.arange(6.0).view(2, 3) / world_size)
     assert parameters[1].grad is None or (parameters[1].grad == 0).all()
+
+
+def test_scans_of_one_person_share_a_code(prepared, tmp_path):
+    for old, new in (("ann", "ann"), ("bob", "ann_pose1"), ("cat", "ann_pose2"), ("dan", "dan")):
+        shutil.copytree(prepared / old, tmp_path / "data" / new)
+    shutil.copy(prepared / "body.safetensors", tmp_path / "data")
+    model = train_coarse(tmp_path / "data", tmp_path / "run", TINY, epochs(COARSE, 1))
+    assert load_model(model).config.num_people == 2
+    assert load_extra(model)["names"] == ["ann", "ann_pose1", "ann_pose2", "dan"]
+    data = PreparedSet.open(tmp_path / "data")
+    assert (data.people, data.person.tolist()) == (("ann", "dan"), [0, 0, 0, 1])
+    assert load_extra(model)["betas"] == [data.betas[i].tolist() for i in (0, 3)]
+    assert len(evaluate_iou(model, tmp_path / "data", device="cpu").trained) == 4
 
 
 # --- correspondence cache
@@ -515,7 +529,7 @@ def test_a_model_without_names_cannot_be_refined(prepared, coarse, cache, tmp_pa
     from gdna.model.checkpoint import save_checkpoint
 
     save_checkpoint(tmp_path / "nameless.safetensors", load_model(coarse), {})
-    with pytest.raises(GdnaError, match="names 0 scans for 4 people"):
+    with pytest.raises(GdnaError, match="scans of 0 people for 4 codes"):
         train_fine(prepared, cache, tmp_path / "fine", tmp_path / "nameless.safetensors", FINE)
 
 
@@ -550,8 +564,9 @@ def test_iou_of_a_stranger_is_refused(prepared, coarse, tmp_path):
 
 def test_person_names():
     assert person_of("person_0003_pose_2") == "person_0003"
-    assert person_of("rp_ann_posed_001") == "rp_ann"
-    assert person_of("0525") == "0525"
+    assert person_of("0012_pose3") == "0012"
+    assert person_of("rp_ann_posed_001") == "rp_ann_posed_001"  # another outfit, perhaps
+    assert people_of(["b", "a_pose2", "a", "b_pose1"]) == ("b", "a")
 
 
 @pytest.mark.slow

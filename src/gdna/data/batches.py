@@ -12,7 +12,7 @@ from torch import Tensor
 class CoarseBatch:
     """B scans with points near the surface first, then one eighth as many in the box [-1, 1]^3."""
 
-    indices: Int[Tensor, " B"]
+    people: Int[Tensor, " B"]  # whose codes: index into the set's people
     betas: Float[Tensor, "B S"]
     bone_transforms: Float[Tensor, "B J 4 4"]
     vertices_canonical: Float[Tensor, "B Vs 3"]
@@ -25,6 +25,7 @@ class FineBatch:
     """B scans, each with points of its outer surface and one of its views."""
 
     indices: Int[Tensor, " B"]
+    people: Int[Tensor, " B"]  # whose codes: index into the set's people
     views: Int[Tensor, " B"]
     betas: Float[Tensor, "B S"]
     bone_transforms: Float[Tensor, "B J 4 4"]

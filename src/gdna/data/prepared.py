@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gdna.data.batches import CoarseBatch, FineBatch, HeldOut
+from gdna.data.people import people_of, person_of
 from gdna.data.sample_file import BODY, SAMPLES, PreparedBody, body_on, from_fixed, read_body, read_tensors
 from gdna.data.stacks import (
     CacheStack,
@@ -43,6 +44,8 @@ class PreparedSet:
 
     folder: Path
     names: tuple[str, ...]
+    people: tuple[str, ...]  # whose scans they are, each once
+    person: Int[Tensor, " n"]  # scan -> index into `people`
     body: PreparedBody
     num_views: int
     betas: Float[Tensor, "n S"]
@@ -57,6 +60,10 @@ class PreparedSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def first_scans(self) -> list[int]:
+        """The first scan of each person."""
+        return [self.person.tolist().index(i) for i in range(len(self.people))]
 
     @staticmethod
     def open(
@@ -82,9 +89,12 @@ class PreparedSet:
                 f"{folder / BODY}: {len(body.vertices_neutral)} skin vertices, but the scans have "
                 f"{stacked['vertices_canonical'].shape[1]}; prepare the folder again with one body model"
             )
+        people = people_of(names)
         return PreparedSet(
             folder,
             names,
+            people,
+            torch.tensor([people.index(person_of(name)) for name in names], device=device),
             body_on(body, device),
             num_views,
             **stacked,
@@ -105,7 +115,7 @@ class PreparedSet:
         box = _draw(half, (len(indices), points_per_frame // 8), generator, indices.device) + half
         flat = torch.cat([near, box], 1) + indices[:, None] * (2 * half)
         return CoarseBatch(
-            indices,
+            self.person[indices],
             self.betas[indices],
             self.bone_transforms[indices],
             self.vertices_canonical[indices],
@@ -136,6 +146,7 @@ class PreparedSet:
         transforms = self.bone_transforms[indices]
         return FineBatch(
             indices,
+            self.person[indices],
             views,
             self.betas[indices],
             transforms,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gdna.data.people import people_of, person_of
 from gdna.data.prepared import PreparedSet, prepared_names
 from gdna.deform.search import SearchSettings
 from gdna.errors import GdnaError
@@ -17,7 +17,6 @@ from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.objectives import intersection_over_union
 
-POSE_MARK = "_pose"
 POINTS_AT_ONCE = 2**16
 
 
@@ -48,11 +47,6 @@ class IouReport:
         return means
 
 
-def person_of(name: str) -> str:
-    """Scans of one person share what stands before the last `_pose` of their names."""
-    return name.rpartition(POSE_MARK)[0] or name
-
-
 def evaluate_iou(
     model_path: Path | str,
     data_dir: Path | str,
@@ -60,10 +54,9 @@ def evaluate_iou(
     *,
     device: torch.device | str = "auto",
     search: SearchSettings | None = None,
-    person: Callable[[str], str] = person_of,
 ) -> IouReport:
     """Ask the model at the held-out points of the scans it was trained on and, if `held_out_dir` is given, of that
-    folder's scans, each as the training scan whose `person(name)` is the same.
+    folder's scans, each with its person's code.
 
     Raises `GdnaError` where the model does not name its scans or a person was not trained.
     """
@@ -72,22 +65,24 @@ def evaluate_iou(
     model = load_model(model_path, device).requires_grad_(False).eval()
     search = search or model.search_settings()
     names = tuple(load_extra(model_path).get("names", ()))
-    if len(names) != model.config.num_people:
-        raise GdnaError(f"{model_path}: names {len(names)} scans for {model.config.num_people} people; train it again")
+    people = people_of(names)
+    if len(people) != model.config.num_people:
+        raise GdnaError(
+            f"{model_path}: names scans of {len(people)} people for {model.config.num_people} codes; train it again"
+        )
     trained = PreparedSet.open(data_dir, names, device, "body")
-    of_trained = tuple(scan_iou(model, trained, i, i, search) for i in range(len(names)))
+    of_trained = tuple(scan_iou(model, trained, i, people.index(person_of(n)), search) for i, n in enumerate(names))
     if held_out_dir is None:
         return IouReport(of_trained, ())
-    codes = {person(name): i for i, name in reversed(list(enumerate(names)))}
     held_out_names = prepared_names(held_out_dir)
-    strangers = [name for name in held_out_names if person(name) not in codes]
+    strangers = [name for name in held_out_names if person_of(name) not in people]
     if strangers:
         raise GdnaError(
-            f"{held_out_dir}: {strangers[0]} is no person of {model_path} (it knows {names[0]} ...); scans of one "
-            f"person share what stands before {POSE_MARK} in their names"
+            f"{held_out_dir}: {strangers[0]} is no person of {model_path} (it knows {people[0]} ...); scans of one "
+            "person are named NAME, NAME_pose1, NAME_pose2 and so on"
         )
     posed = PreparedSet.open(held_out_dir, held_out_names, device, "body")
-    of_posed = (scan_iou(model, posed, i, codes[person(name)], search) for i, name in enumerate(held_out_names))
+    of_posed = (scan_iou(model, posed, i, people.index(person_of(n)), search) for i, n in enumerate(held_out_names))
     return IouReport(of_trained, tuple(of_posed))
 
 

@@ -139,9 +139,8 @@ def trace_scan(
 
 def _query(model: AvatarModel, data: PreparedSet, index: int, search: SearchSettings) -> Query:
     """The model as a function of posed points (N, 3) of one scan; its skinning weights are put on a grid once."""
-    person = torch.tensor([index], device=data.betas.device)
-    subject = model.subject(model.codes(person), data.betas[person])
-    transforms, grid = data.bone_transforms[person], model.weight_grid(subject, search)
+    subject = model.subject(model.codes(data.person[index, None]), data.betas[index, None])
+    transforms, grid = data.bone_transforms[index, None], model.weight_grid(subject, search)
     return lambda points: model.occupancy_posed(points[None], transforms, subject, search, grid)
 
 

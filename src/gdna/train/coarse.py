@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gdna.data.batches import CoarseBatch
+from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody
 from gdna.errors import GdnaError
@@ -80,7 +81,7 @@ def train_coarse(
         data = open_set(data_dir, names, fabric.device, settings.datamodule.placement)
         model = new_model(config or ModelConfig(), data, settings.seed)
         if start is not None:
-            begin_with(model, start, data.names)
+            begin_with(model, start, data.people)
         model = model.to(fabric.device)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
         schedule = Schedule.of(len(data), settings, fabric.world_size)
@@ -106,10 +107,10 @@ def train_coarse(
         return run.folder.model
 
 
-def begin_with(model: AvatarModel, start: Path | str, names: tuple[str, ...]) -> None:
-    """Give an untrained model the coarse parts of a checkpoint. Raises `GdnaError` where scans or sizes differ."""
-    if tuple(load_extra(start).get("names", ())) != names:
-        raise GdnaError(f"{start}: trained on other scans than these {len(names)}; leave starting_path out")
+def begin_with(model: AvatarModel, start: Path | str, people: tuple[str, ...]) -> None:
+    """Give an untrained model the coarse parts of a checkpoint. Raises `GdnaError` where people or sizes differ."""
+    if people_of(load_extra(start).get("names", ())) != people:
+        raise GdnaError(f"{start}: trained on other people than these {len(people)}; leave starting_path out")
     parts = {k: v for k, v in load_model(start).state_dict().items() if not k.startswith(FINE_PARTS)}
     check_tensors(start, parts, {k: v for k, v in model.state_dict().items() if not k.startswith(FINE_PARTS)})
     model.load_state_dict(model.state_dict() | parts)
@@ -124,8 +125,8 @@ def coarse_losses(
     bootstraps: bool,
 ) -> CoarseLosses:
     """Losses of one batch; if it `bootstraps`, also those that show the bones to a model that knows nothing yet."""
-    people = len(batch.indices)
-    codes = model.codes(batch.indices)
+    people = len(batch.people)
+    codes = model.codes(batch.people)
     subject = model.subject(codes, batch.betas)
     with matmul_precision("highest"):
         query = model.occupancy_posed(batch.points_posed, batch.bone_transforms, subject, model.search_settings())
@@ -157,7 +158,7 @@ def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
     config = replace(
         config,
         stage="coarse",
-        num_people=len(data),
+        num_people=len(data.people),
         num_betas=data.betas.shape[1],
         num_bones=data.bone_transforms.shape[1],
     )

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from gdna.data.batches import FineBatch
+from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.deform.packing import pack, unpack
 from gdna.errors import GdnaError
@@ -138,8 +139,8 @@ def field_step(
 ) -> tuple[Float[Tensor, "B 3 H W"] | None, FineLosses]:
     """The normal maps that the model draws for the batch (None if no loss looks at them), and what is wrong with them
     and with its normals."""
-    detail = model.z_details(batch.indices)
-    subject = Subject(batch.betas, model.z_shapes(batch.indices), detail, features[batch.indices].to(detail.dtype))
+    detail = model.z_details(batch.people)
+    subject = Subject(batch.betas, model.z_shapes(batch.people), detail, features[batch.people].to(detail.dtype))
     fake = normal_maps(model, batch, subject, fabric) if weights.looks_at_pictures else None
     adversarial = torch.zeros((), device=detail.device)
     if fake is not None and weights.lambda_gan:
@@ -224,12 +225,12 @@ def refinable(coarse: AvatarModel, config: ModelConfig | None, seed: int) -> Ava
 
 
 def trained_names(path: Path | str, model: AvatarModel) -> tuple[str, ...]:
-    """The scans a model was trained on, in the order of its codes. Raises `GdnaError` where it does not know them."""
+    """The scans a model was trained on; their people have its codes. Raises `GdnaError` where it does not know them."""
     names = tuple(load_extra(path).get("names", ()))
-    if len(names) != model.config.num_people:
+    if len(people_of(names)) != model.config.num_people:
         raise GdnaError(
-            f"{path}: names {len(names)} scans for {model.config.num_people} people; expected a coarse model that "
-            "training has written"
+            f"{path}: names scans of {len(people_of(names))} people for {model.config.num_people} codes; expected a "
+            "coarse model that training has written"
         )
     return names
 

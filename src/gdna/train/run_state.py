@@ -124,7 +124,8 @@ class Run:
         self.folder, self.fabric, self.settings = setting.folder, setting.fabric, setting.settings
         self.started = setting.started
         self.schedule, self.model, self.state = schedule, model, state
-        self.names, self.betas = data.names, data.betas.tolist()
+        self.names = data.names
+        self.betas = [data.betas[i].tolist() for i in data.first_scans()]  # of each person
         self.first_step = self._resume()
         if self.fabric.is_global_zero:
             self.folder.clear_leftovers()

@@ -47,9 +47,9 @@ class NeutralSurface:
 
 @torch.no_grad()
 def frozen_features(model: AvatarModel, data: PreparedSet) -> Float16[Tensor, "n C D H W"]:
-    """The generator's volume of every scan's person, on the model's device, in half precision (8 MB each): the fine
+    """The generator's volume of every person, on the model's device, in half precision (8 MB each): the fine
     stage leaves the generator be, so no step has to run it."""
-    people = torch.arange(len(data), device=model.z_shapes.weight.device)
+    people = torch.arange(len(data.people), device=model.z_shapes.weight.device)
     return torch.cat([model.generator(model.codes(person).shape).half() for person in people.split(1)])
 
 
@@ -62,7 +62,7 @@ def neutral_surface(model: AvatarModel, data: PreparedSet) -> NeutralSurface:
     points_neutral = torch.zeros(data.fine.surface_points.shape, device=data.betas.device)
     found = torch.zeros(points_neutral.shape[:2], dtype=torch.bool, device=data.betas.device)
     for index in range(len(data)):
-        person = torch.tensor([index], device=device)
+        person = data.person[index, None].to(device)
         subject = model.subject(model.codes(person), data.betas[index, None].to(device))
         transforms = data.bone_transforms[index, None].to(device)
         points = from_fixed(data.fine.surface_points[index]).to(device)
