@@ -112,7 +112,9 @@ def _radii(features: Float[Tensor, "N D"], person: Int[Tensor, " N"] | None, nei
     person = torch.arange(len(features)) if person is None else person
     others = len(features) - int(torch.unique(person, return_counts=True)[1].max())
     if others < neighbours:
-        raise GdnaError(f"precision and recall: {others} images of others, expected {neighbours} or more; take more people")
+        raise GdnaError(
+            f"precision and recall: {others} images of others, expected {neighbours} or more; take more people"
+        )
     radii, start = [], 0
     for distances in _distances(features, features):
         same = person[start : start + len(distances), None] == person

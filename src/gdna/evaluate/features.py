@@ -42,7 +42,8 @@ def feature_network(inception: Path | str | None = None, device: torch.device | 
     """EfficientNet-Lite0 with ImageNet weights; Inception v3 where a file of its weights is given."""
     if inception is not None:
         return FeatureNetwork(INCEPTION, inception_v3(inception).to(device))
-    network = efficientnet_lite0().to(device, memory_format=torch.channels_last)  # half as fast again on a CPU
+    network = efficientnet_lite0().to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # half as fast again on a CPU
     return FeatureNetwork("EfficientNet-Lite0", network)
 
 

@@ -58,7 +58,8 @@ class Fine(_Branches):
         super().__init__()
         self.branch1x1 = Conv(inputs, 64, 1)
         self.branch5x5_1, self.branch5x5_2 = Conv(inputs, 48, 1), Conv(48, 64, 5)
-        self.branch3x3dbl_1, self.branch3x3dbl_2, self.branch3x3dbl_3 = Conv(inputs, 64, 1), Conv(64, 96, 3), Conv(96, 96, 3)  # fmt: skip
+        self.branch3x3dbl_1, self.branch3x3dbl_2 = Conv(inputs, 64, 1), Conv(64, 96, 3)
+        self.branch3x3dbl_3 = Conv(96, 96, 3)
         self.branch_pool = Conv(inputs, pooled, 1)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:

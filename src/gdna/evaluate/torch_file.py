@@ -1,8 +1,9 @@
 """Weights in torch's older file format, read without running what the file says.
 
-Such a file is five pickles in a row (a magic number, a version, facts about the machine, the state dict, the storages'
-names) and then each storage: its length as an int64 and its numbers, little endian. The state dict may name nothing but
-an ordered dict, torch's storages and the rebuilding of a tensor from one; any other name is refused, and none is called.
+Such a file is five pickles in a row (a magic number, a version, facts about the machine, the state dict, the names of
+the storages) and then each storage: its length as an int64 and its numbers, little endian. The state dict may name
+nothing but an ordered dict, torch's storages and the rebuilding of a tensor from one; any other name is refused, and no
+function of the file's choice is called.
 """
 
 from __future__ import annotations

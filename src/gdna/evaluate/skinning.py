@@ -1,0 +1,46 @@
+"""Learned skinning weights against the body model's own, at the body's vertices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gdna.body.skeleton import blend_skinning
+from gdna.data.prepared import PreparedSet
+from gdna.model.avatar_model import AvatarModel
+
+
+@dataclass(frozen=True)
+class SkinningError:
+    """Of one scan's body underneath, which skinning with exact weights would carry exactly to its place."""
+
+    name: str
+    misplaced_weight: float  # half the absolute differences: the share of a vertex that hangs on wrong bones, mean
+    vertex_error_mm: float  # how far the learned weights carry vertices from their places in the scan's pose, mean
+    vertex_error_p95_mm: float
+
+
+@torch.no_grad()
+def skinning_error(model: AvatarModel, data: PreparedSet, index: int, person: int) -> SkinningError:
+    """Scan `index` of the set with the codes of training person `person`."""
+    subject = model.subject(model.codes(torch.tensor([person], device=data.betas.device)), data.betas[index, None])
+    points = data.vertices_canonical[index, None]
+    weights = model.skin_weights(model.to_neutral(points, subject.betas), subject)[0]
+    wrong, distance = weight_error(weights, data.body.skin_weights, points[0], data.bone_transforms[index])
+    return SkinningError(
+        data.names[index], float(wrong.mean()), 1000 * float(distance.mean()), 1000 * float(distance.quantile(0.95))
+    )
+
+
+def weight_error(
+    weights: Float[Tensor, "V J"],
+    exact: Float[Tensor, "V J"],
+    vertices_canonical: Float[Tensor, "V 3"],
+    bone_transforms: Float[Tensor, "J 4 4"],
+) -> tuple[Float[Tensor, " V"], Float[Tensor, " V"]]:
+    """Weight on wrong bones, and metres between the two posed vertices."""
+    posed = [blend_skinning(vertices_canonical[None], w, bone_transforms[None])[0] for w in (weights, exact)]
+    return (weights - exact).abs().sum(-1) / 2, (posed[0] - posed[1]).norm(dim=-1)
