@@ -48,14 +48,15 @@ class HealthReport:
 
     def summary(self) -> dict[str, float]:
         """Counts and the mean genus."""
-        return {
+        counts = {
             "samples": len(self.people),
             "broken": sum(p.broken for p in self.people),
             "with_floaters": sum(p.floaters > 0 for p in self.people),
             "with_missing_bones": sum(bool(p.missing_bones) for p in self.people),
             "with_many_handles": sum(p.handles > MOST_HANDLES for p in self.people),
-            "handles": float(np.mean([p.handles for p in self.people])),
         }
+        handles = float(np.mean([p.handles for p in self.people]))
+        return {name: float(count) for name, count in counts.items()} | {"handles": handles}
 
 
 def check_person(person: Person, resolution: int) -> SampleHealth:

@@ -22,7 +22,7 @@ from gdna.render.rasterize import rasterize
 from gdna.render.shade import normal_image
 from gdna.types import NormalMap, PosedMesh
 
-Image = UInt8[np.ndarray, "H W 3"]
+Image = UInt8[np.ndarray, "_ _ 3"]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 200, 64, 34, 22
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420.0, 200.0, 84.0, 34.0, 22.0
 COLOURS = ("#3b6ea8", "#c8743a", "#5a9367", "#8a5a9e")
 
 
@@ -55,7 +55,8 @@ def strips(title: str, groups: Mapping[str, Sequence[float]], unit: str = "") ->
 def _frame(title: str, parts: Sequence[str]) -> str:
     axis = f'<line x1="{LEFT}" x2="{WIDTH}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}" stroke="#999"/>'
     head = f'<text x="{LEFT}" y="14" font-size="13" font-weight="600" fill="#222">{escape(title)}</text>'
-    opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img">'
+    size = f'viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" width="{WIDTH:.0f}"'
+    opening = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
     return "".join([opening, head, axis, *parts, "</svg>"])
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from gdna.data.people import people_of, person_of
 from gdna.data.prepared import Fields, PreparedSet, prepared_names
+from gdna.data.sample_file import SAMPLES
 from gdna.errors import GdnaError
 from gdna.generate.people import Model
 from gdna.types import Scan
@@ -39,14 +40,17 @@ class ScanSet:
 def trained_set(
     model: Model, names: Sequence[str], folder: Path | str, readers: Readers, limit: int | None = None
 ) -> ScanSet:
-    """The scans a model was trained on, evenly thinned to `limit`. Raises `GdnaError` where the model does not name
-    its scans, or the folder lacks one."""
+    """The scans a model was trained on, as far as the folder has them, evenly thinned to `limit`. Raises `GdnaError`
+    where the model does not name its scans, or the folder has none of them."""
     people = people_of(names)
     if len(people) != model.num_people:
         raise GdnaError(
             f"{model.name}: names scans of {len(people)} people for {model.num_people} codes; train it again"
         )
-    chosen = [names[i] for i in evenly(len(names), limit)]
+    there = [name for name in names if (Path(folder) / name / SAMPLES).is_file()]
+    if not there:
+        raise GdnaError(f"{folder}: none of the {len(names)} scans that {model.name} was trained on ({names[0]} ...)")
+    chosen = [there[i] for i in evenly(len(there), limit)]
     data = PreparedSet.open(folder, chosen, model.device, "body")
     return ScanSet(data, tuple(people.index(person_of(name)) for name in chosen), readers)
 

@@ -18,7 +18,7 @@ from gdna.generate.people import Model, Person
 from gdna.objectives import intersection_over_union
 from gdna.types import AvatarMesh, PosedMesh
 
-FOLD_SIGMA = 0.02  # metres: what is smoother than this is form, what is rougher is folds
+FOLD_BAND = (0.008, 0.025)  # metres: what is rougher is the mesh, what is smoother is form, folds are between
 SURFACE_POINTS = 5000
 
 
@@ -34,7 +34,7 @@ class CodeEffect:
 @dataclass(frozen=True)
 class VarietyReport:
     """`surface_...`: mean distance between two people in the neutral body, drawn and trained. `folds_...`: share of the
-    folds (normals less their low frequencies) that a new body, or a new person, replaces: 0 keeps them all, about
+    folds (normals without their low frequencies) that a new body, or a new person, replaces: 0 keeps them all, about
     1.41 keeps nothing."""
 
     surface_generated_mm: float
@@ -95,34 +95,39 @@ def standing(mesh: AvatarMesh) -> PosedMesh:
 @torch.no_grad()
 def folds_replaced(one: Person, mesh: AvatarMesh, other: Person, changed: AvatarMesh) -> float:
     """How much of the folds differs where both surfaces have the same neutral point: root mean square of the
-    difference over that of the folds themselves."""
+    difference over that of the folds themselves. Both are filtered on the first person's mesh, so that the cells of the
+    second leave no trace."""
     network = one.model.network
-    neutral = [
+    neutral, there = (
         network.to_neutral(m.vertices[None], p.betas[None])[0].cpu().numpy() for m, p in ((mesh, one), (changed, other))
-    ]
-    faces = [m.faces.cpu().numpy() for m in (mesh, changed)]
-    folds = [fold_normals(m) for m in (mesh, changed)]
-    _, face, at = nearest_points(neutral[0], Surface(neutral[1], faces[1]))
-    there = _interpolate(folds[1], neutral[1], faces[1][face], at)
-    size = np.sqrt((np.square(folds[0]).sum(1).mean() + np.square(there).sum(1).mean()) / 2)
-    return float(np.sqrt(np.square(folds[0] - there).sum(1).mean()) / max(size, 1e-12))
+    )
+    faces = changed.faces.cpu().numpy()
+    _, face, at = nearest_points(neutral, Surface(there, faces))
+    normals = mesh.normals.cpu().numpy().astype(np.float64)
+    others = _interpolate(changed.normals.cpu().numpy().astype(np.float64), there, faces[face], at)
+    own, new = fold_band(mesh, normals), fold_band(mesh, others)
+    size = np.sqrt((np.square(own).sum(1).mean() + np.square(new).sum(1).mean()) / 2)
+    return float(np.sqrt(np.square(own - new).sum(1).mean()) / max(size, 1e-12))
 
 
-def fold_normals(mesh: AvatarMesh, sigma: float = FOLD_SIGMA) -> Float[np.ndarray, "V 3"]:
-    """Normals less their low frequencies: less themselves smoothed by a Gaussian of `sigma` metres along the surface.
+def fold_band(
+    mesh: AvatarMesh, values: Float[np.ndarray, "V C"], band: tuple[float, float] = FOLD_BAND
+) -> Float[np.ndarray, "V C"]:
+    """The part of values at vertices between two widths: smoothed by a Gaussian of the first along the surface, less
+    smoothed by one of the second.
 
     The Gaussian is a walk over the mesh: each step to the vertex or one of its neighbours, about 6/7 of an edge's
     squared length further, half of it along either axis of the surface.
     """
     vertices, faces = mesh.vertices.cpu().numpy(), mesh.faces.cpu().numpy()
-    normals = mesh.normals.cpu().numpy().astype(np.float64)
     ends = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     step = np.square(vertices[ends[:, 0]] - vertices[ends[:, 1]]).sum(1).mean() * 3 / 7
     walk = _walk(ends, len(vertices))
-    smooth = normals
-    for _ in range(max(round(sigma**2 / step), 1)):
-        smooth = walk @ smooth
-    return normals - smooth / np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-12)
+    fine, coarse = (max(round(sigma**2 / step), least) for sigma, least in zip(band, (0, 1), strict=True))
+    smooth = [values]
+    for _ in range(coarse):
+        smooth.append(walk @ smooth[-1])
+    return smooth[min(fine, coarse - 1)] - smooth[-1]
 
 
 def surface_diversity(meshes: Sequence[AvatarMesh], seed: int) -> float:
