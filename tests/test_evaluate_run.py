@@ -279,6 +279,7 @@ def test_the_command_writes_numbers_and_a_page(workplace, monkeypatch, capsys):
     assert report["summary"]["chamfer_mm_held_out"] > 0
     assert read_column(written / "evaluation.json").summary == report["summary"]
     assert "IoU, uniform points" in capsys.readouterr().out
+    command[2] = "parts=[skinning]"
     assert cli.main([*command, f"against=[{written}/evaluation.json]", "out=again"]) == 0
     assert (workplace / "again/evaluation.html").read_text().count("<th>tiny</th>") >= 2
     assert not list(workplace.rglob("*.part*"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from gdna.evaluate.distribution import DistributionDistance, compare, mean_pairwise_distance, nearest
 from gdna.evaluate.features import FeatureNetwork, extract_features
 from gdna.evaluate.maps import Image, ViewSettings, images_of, prepared_images, render_pairs
-from gdna.evaluate.sets import ScanSet
+from gdna.evaluate.sets import ScanSet, evenly
 from gdna.extract.pose import pose_mesh
 from gdna.generate.animation import animate
 from gdna.generate.people import Model, Person
@@ -96,17 +96,39 @@ def generated_images(mesh: PosedMesh, views: ViewSettings) -> tuple[list[Image],
     return images_of(pairs, False), images_of(pairs, True)
 
 
-def feature_set(images: Sequence[Sequence[Image]], network: FeatureNetwork) -> FeatureSet:
-    """`images[p]` are the views of person p."""
-    features = extract_features((view for person in images for view in person), network)
-    person = torch.arange(len(images)).repeat_interleave(len(images[0]))
-    return FeatureSet(features, person, tuple(person_images[0] for person_images in images))
+def feature_set(people: Iterable[Iterable[Image]], network: FeatureNetwork) -> FeatureSet:
+    """Each of `people` are the views of one person, equally many; one person's pictures are in memory at a time."""
+    parts: list[Tensor] = []
+    front: list[Image] = []
+    for views in people:
+        images = list(views)
+        parts.append(extract_features(images, network))
+        front.append(images[0])
+    person = torch.arange(len(parts)).repeat_interleave(len(parts[0]))
+    return FeatureSet(torch.cat(parts), person, tuple(front))
 
 
-def scan_images(sets: Sequence[ScanSet], views: ViewSettings, limit: int) -> list[list[Image]]:
+def generated_sets(
+    pairs: Iterable[tuple[list[Image], list[Image]]], network: FeatureNetwork
+) -> tuple[FeatureSet, FeatureSet]:
+    """Of people with raw normals, and of the same with predicted ones."""
+
+    def both() -> Iterator[list[Image]]:
+        for raw, predicted in pairs:
+            yield from (raw, predicted)
+
+    mixed = feature_set(both(), network)
+    views = mixed.views
+    rows = mixed.features.unflatten(0, (-1, 2, views))
+    person = torch.arange(len(rows)).repeat_interleave(views)
+    raw, predicted = (FeatureSet(rows[:, k].flatten(0, 1), person, mixed.front[k::2]) for k in (0, 1))
+    return raw, predicted
+
+
+def scan_images(sets: Sequence[ScanSet], views: ViewSettings, limit: int) -> Iterator[Iterator[Image]]:
     """Normal maps of at most `limit` prepared scans."""
     named = [(s.data.folder, name) for s in sets for name in s.data.names]
-    return [list(prepared_images(folder, name, views)) for folder, name in named[:limit]]
+    return (prepared_images(*named[i], views) for i in evenly(len(named), limit))
 
 
 def compare_sets(one: FeatureSet, other: FeatureSet) -> DistributionDistance:

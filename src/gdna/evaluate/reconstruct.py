@@ -22,7 +22,7 @@ class CodeFitSettings:
     """Test-time optimisation of the shape code alone."""
 
     steps: int = 200
-    learning_rate: float = 0.02
+    learning_rate: float = 0.2  # in standard deviations
     points: int = 2000  # near the surface, and an eighth as many in the box, each step
     prior: float = 1e-3  # weight of the squared distance to the mean, in standard deviations, mean over channels
     seed: int = 0
@@ -40,7 +40,7 @@ def fit_codes(model: Model, data: PreparedSet, index: int, settings: CodeFitSett
     statistics = CodeStatistics.of(network)
     spread = statistics.shape_std.clamp_min(1e-3)
     offset = torch.zeros_like(spread, requires_grad=True)  # in standard deviations
-    optimizer = torch.optim.Adam([offset], lr=settings.learning_rate * 10)
+    optimizer = torch.optim.Adam([offset], lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(settings.steps, 1))
     generator = torch.Generator().manual_seed(settings.seed)
     search, detail = network.search_settings(), statistics.detail_mean[None]

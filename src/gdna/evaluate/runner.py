@@ -19,6 +19,7 @@ from gdna.evaluate.people import (
     draw_people,
     feature_set,
     generated_images,
+    generated_sets,
     neighbours,
     posed_person,
     scan_images,
@@ -71,6 +72,8 @@ def evaluate(
     normal maps; by default as the settings say. Raises `GdnaError` where nothing can be measured."""
     evaluation = Evaluation(model.name, settings)
     parts = {"people": _people, "scans": _scans, "variety": _variety, "health": _health, "skinning": _skinning}
+    if network is None and "people" in settings.parts and data.sets.get("held_out"):
+        network = feature_network(settings.inception, model.device)  # what is missing is said before the long work
     job = _Job(model, data, settings, network, track)
     for name in settings.parts:
         evaluation = parts[name](job, evaluation)
@@ -93,14 +96,13 @@ def _noted(evaluation: Evaluation, note: str) -> Evaluation:
 
 
 def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
-    held_out = [scans for scans, _ in job.data.members("held_out", 1)]
-    if not held_out:
+    held_out = job.data.sets.get("held_out")
+    if not held_out or job.network is None:
         return _noted(evaluation, "People: no scans of people never trained on (held_out=FOLDER); not compared.")
     settings = job.settings
     views = prepared_views(held_out[0].data.folder, held_out[0].data.names[0], settings.views)
-    network = job.network or feature_network(settings.inception, job.model.device)
-    generated = list(_generated(job, views))
-    raw, predicted = (feature_set([pair[k] for pair in generated], network) for k in (0, 1))
+    network = job.network
+    raw, predicted = generated_sets(_generated(job, views), network)
     real = feature_set(scan_images(job.data.sets["held_out"], views, settings.people), network)
     trained = None
     if job.data.sets.get("trained"):
@@ -116,7 +118,8 @@ def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
         compare_sets(trained, real) if trained else None,
         diversity | ({"scans": trained.diversity()} if trained else {}),
     )
-    shown: list[Image] = [i for pair in generated[: 3 * SHOWN] for i in (pair[0][0], pair[1][0])]
+    fronts = zip(raw.front[: 3 * SHOWN], predicted.front, strict=False)
+    shown: list[Image] = [image for pair in fronts for image in pair]
     near = neighbours(predicted if fine else raw, trained) if trained else None
     pictures = replace(evaluation.pictures, generated=tuple(shown), neighbours=near)
     evaluation = replace(evaluation, people=report, pictures=pictures)
