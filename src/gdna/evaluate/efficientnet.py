@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from importlib import resources
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -113,8 +112,3 @@ def efficientnet_lite0() -> EfficientNetLite0:
     except RuntimeError as error:
         raise GdnaError(f"{PACKAGE}: its weights do not fit EfficientNet-Lite0; install version 0.1.0") from error
     return network.requires_grad_(False).eval()
-
-
-def top_classes(network: EfficientNetLite0, images: Float[Tensor, "B 3 H W"], count: int = 5) -> Tensor:
-    """Numbers of the likeliest classes."""
-    return torch.topk(network.classes(images), count).indices

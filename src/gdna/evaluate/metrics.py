@@ -80,14 +80,13 @@ def evaluate_iou(
     of_trained = tuple(score(trained, i) for i in range(len(trained)))
     if held_out_dir is None:
         return IouReport(of_trained, ())
-    held_out_names = prepared_names(held_out_dir)
-    strangers = [name for name in held_out_names if person_of(name) not in people]
+    posed = PreparedSet.open(held_out_dir, prepared_names(held_out_dir), device, "body")
+    strangers = [name for name in posed.names if person_of(name) not in people]
     if strangers:
         raise GdnaError(
             f"{held_out_dir}: {strangers[0]} is no person of {model_path} (it knows {people[0]} ...); scans of one "
             "person are named NAME, NAME_pose1, NAME_pose2 and so on"
         )
-    posed = PreparedSet.open(held_out_dir, held_out_names, device, "body")
     return IouReport(of_trained, tuple(score(posed, i) for i in range(len(posed))))
 
 

@@ -13,8 +13,6 @@ from gdna.evaluate.distribution import DistributionDistance, compare, mean_pairw
 from gdna.evaluate.features import FeatureNetwork, extract_features
 from gdna.evaluate.maps import Image, ViewSettings, images_of, prepared_images, render_pairs
 from gdna.evaluate.sets import ScanSet, evenly
-from gdna.extract.pose import pose_mesh
-from gdna.generate.animation import animate
 from gdna.generate.people import Model, Person
 from gdna.types import Motion, PosedMesh
 
@@ -85,9 +83,7 @@ def draw_people(model: Model, poses: Float[Tensor, "K J 3"], count: int, seed: i
 
 def posed_person(person: Person, joint_rotations: Float[Tensor, "J 3"], resolution: int) -> PosedMesh:
     """The person's mesh in a pose, its root where the body model puts it."""
-    clip = Motion("pose", joint_rotations[None], torch.zeros(1, 3), 1.0)
-    animation = animate(person.mesh(resolution), clip)
-    return next(iter(pose_mesh(animation.avatar, animation.bone_transforms)))
+    return person.mesh(resolution).animate(Motion("pose", joint_rotations[None], torch.zeros(1, 3), 1.0))[0]
 
 
 def generated_images(mesh: PosedMesh, views: ViewSettings) -> tuple[list[Image], list[Image]]:

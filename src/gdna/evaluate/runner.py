@@ -123,7 +123,12 @@ def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
     near = neighbours(predicted if fine else raw, trained) if trained else None
     pictures = replace(evaluation.pictures, generated=tuple(shown), neighbours=near)
     evaluation = replace(evaluation, people=report, pictures=pictures)
-    return evaluation if trained else _noted(evaluation, "People: no training scans; no floor and no neighbours.")
+    if trained is None:
+        return _noted(evaluation, "People: no training scans; no floor and no neighbours.")
+    if len(trained.front) != len(raw.front):
+        few = f"People: {len(trained.front)} training scans beside {len(raw.front)} generated people"
+        return _noted(evaluation, f"{few}; the fewer images, the larger the distances.")
+    return evaluation
 
 
 def _generated(job: _Job, views: ViewSettings) -> Iterator[tuple[list[Image], list[Image]]]:
