@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 from pathlib import Path
 
+import pytest
 from jaxtyping import install_import_hook
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
@@ -16,3 +17,13 @@ def _leaf_modules() -> list[str]:
 
 
 install_import_hook(_leaf_modules(), "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def open_scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people in draped cloth, made by the command line; the dearest thing that tests make, so it is made once."""
+    from gdna.apps import cli
+
+    folder = tmp_path_factory.mktemp("scans") / "open_scans"
+    assert cli.main(["synthesize", "count=2", "seed=0", f"out={folder}", "workers=2"]) == 0
+    return folder

@@ -18,6 +18,7 @@ from gdna.apps.checkpoint import check_architecture
 from gdna.apps.config import TRACEBACK_VARIABLE, DataModule, ModelKeys, Stage
 from gdna.apps.datamodule import listed_names
 from gdna.apps.help import keys, verb_help
+from gdna.apps.original_keys import translate
 from gdna.apps.progress import track
 from gdna.apps.verbs import VERBS
 from gdna.errors import GdnaError
@@ -34,6 +35,7 @@ EXAMPLES += [
 ORIGINAL = [
     "test expname=renderpeople +experiments=fine eval_mode=interp",
     "test expname=thuman model.norm_network.multires=6 +experiments=fine datamodule=thuman eval_mode=interp",
+    "preprocess --tot 1 --id 0",
     "preprocess datamodule=thuman tot=1 id=0",
     "train expname=coarse datamodule=thuman",
     "precompute expname=coarse datamodule=thuman agent_tot=1 agent_id=0",
@@ -44,7 +46,8 @@ ORIGINAL = [
 
 def parse(command: str):
     name, *overrides = shlex.split(command)
-    return compose.settings(cli.find_verb(name), overrides)
+    verb = cli.find_verb(name)
+    return compose.settings(verb, cli.named(verb, translate(verb.name, overrides).arguments))
 
 
 @pytest.mark.parametrize("command", EXAMPLES + ORIGINAL)
@@ -74,6 +77,8 @@ def test_the_command_line_wins_over_an_experiment():
 
 def test_gpus_is_another_name_of_devices():
     assert parse("train trainer.gpus=3").settings().trainer.devices == 3
+    on_cpu = parse("train trainer.gpus=0").settings().trainer
+    assert (on_cpu.accelerator, on_cpu.devices) == ("cpu", 1)
 
 
 def test_architecture_keys_reach_the_model():
@@ -121,7 +126,7 @@ def test_help_is_quick_and_brings_neither_torch_nor_hydra():
         ("train +experiments=fine", "no prepared scans"),
         ("precompute", "outputs/coarse: not found"),
         ("preprocess", "data/open_scans"),
-        ("preprocess datamodule=thuman", "datamodule.body_path=data/SMPL_NEUTRAL.pkl: no such file"),
+        ("preprocess datamodule=thuman", "lib/smpl/smpl_model/SMPL_NEUTRAL.pkl: no such file"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(command, expected, tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from gdna.errors import GdnaError
 from gdna.objectives import r1_penalty
-from gdna.train.critic import Critic, DownBlock, batch_deviation, blur
+from gdna.train.critic import Critic, DownBlock, batch_deviation, blur, blur_by_products
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -31,6 +31,11 @@ def test_blur_is_the_binomial_filter(padding: int, stride: int):
     kernel = (row[:, None] * row / 64).expand(3, 1, 4, 4)
     expected = F.conv2d(F.pad(images, [padding] * 4), kernel, groups=3, stride=stride)
     torch.testing.assert_close(blur(images, padding, stride), expected)
+    images.requires_grad_()
+    both = [f(images, padding, stride) for f in (blur, blur_by_products)]
+    torch.testing.assert_close(both[1], expected)
+    slopes = [torch.autograd.grad((y**3).sum(), images)[0] for y in both]
+    torch.testing.assert_close(*slopes)
 
 
 def test_residual_blocks_double_the_channels_down_to_four_pixels():

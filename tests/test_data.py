@@ -21,10 +21,11 @@ from gdna.body.open_body import open_body
 from gdna.body.skeleton import blend_skinning
 from gdna.data.cache_file import cache_path, read_cache, write_cache
 from gdna.data.inside import components, inside
-from gdna.data.prepare import PrepareSettings, is_prepared, prepare_scan, skin_vertices
+from gdna.data.prepare import PrepareSettings, is_prepared, prepare_scan
 from gdna.data.prepared import PreparedSet, prepared_names, turn_to_view
 from gdna.data.sample_file import SAMPLES, STEP, from_fixed, normal_map_path, read_samples, to_fixed
 from gdna.data.scan import find_scans, read_mesh, read_params, read_scan, write_scan
+from gdna.data.scan_body import skin_vertices
 from gdna.data.sharding import shard
 from gdna.data.surface import orient_outward, sample_outer, vertex_normals
 from gdna.errors import GdnaError
@@ -197,7 +198,7 @@ def test_parameters_of_the_original_and_wrong_ones(tmp_path: Path) -> None:
     assert params.joint_rotations.flatten().tolist() == vector[4:76].tolist()
     assert params.betas.tolist() == vector[76:].tolist()
     fails("smpl_params has 85 numbers", smpl_params=vector[:85])
-    fails("55 joint rotations, expected 24", betas=np.zeros(10), pose=np.zeros(165))
+    fails("50 joint rotations, expected 24, 52, 55", betas=np.zeros(10), pose=np.zeros(150))
     fails("no betas", pose=np.zeros(72))
     fails("no joint_rotations", betas=np.zeros(10))
     fails("scale above 0", betas=np.zeros(10), pose=np.zeros(72), scale=0)

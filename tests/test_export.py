@@ -14,13 +14,23 @@ import numpy as np
 import pytest
 import torch
 
-from gdna.body.skeleton import JOINT_NAMES, PARENTS, bone_poses, bone_transforms, canonical_rotations
+from gdna.body.skeleton import (
+    JOINT_NAMES,
+    JOINTS_OF,
+    PARENTS,
+    SMPLH_PARENTS,
+    SMPLX_PARENTS,
+    bone_poses,
+    bone_transforms,
+    canonical_rotations,
+)
 from gdna.errors import GdnaError
 from gdna.export.avatar_npz import AvatarRecord, load_avatar, save_avatar
 from gdna.export.glb import continuous, write_glb
 from gdna.export.ply import write_ply
 from gdna.extract.avatar_mesh import prune
 from gdna.extract.pose import pose_mesh
+from gdna.generate.animation import animate
 from gdna.geometry.mesh import vertex_normals
 from gdna.types import AvatarMesh, Motion
 
@@ -128,6 +138,27 @@ def test_glb_skins_as_pose_mesh_does(avatar, motion, joints_zero, tmp_path):
         np.testing.assert_allclose(glb.skinned(frame), mesh.vertices.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("parents", [SMPLH_PARENTS, SMPLX_PARENTS], ids=["smplh", "smplx"])
+def test_glb_of_a_person_with_fingers(motion, tmp_path, parents):
+    """A clip of 24 joints with the fingers it has beside them."""
+    generator, count = torch.Generator().manual_seed(4), len(parents)
+    zero = [torch.zeros(3)]
+    for parent in parents[1:]:
+        zero.append(zero[parent] + 0.1 * torch.randn(3, generator=generator))
+    zero = torch.stack(zero)
+    joints = bone_poses(canonical_rotations(count)[None], zero[None], parents)[0, :, :3, 3]
+    vertices, faces = torch.rand(60, 3, generator=generator), torch.arange(60).view(20, 3)
+    weights = prune(torch.rand(60, count, generator=generator) ** 6, 8)
+    avatar = AvatarMesh(vertices, faces, vertex_normals(vertices, faces), weights, joints, parents)
+    waving = replace(motion, hands=0.5 * torch.randn(FRAMES, 30, 3, generator=generator))
+    write_glb(tmp_path / "person.glb", avatar, waving)
+    glb = Glb(tmp_path / "person.glb")
+    assert [n["name"] for n in glb.tree["nodes"][1:]] == list(JOINTS_OF[parents])
+    for frame, mesh in enumerate(animate(avatar, waving)):
+        np.testing.assert_allclose(glb.skinned(frame), mesh.vertices.numpy(), atol=1e-5)
+    assert not torch.allclose(animate(avatar, motion)[0].vertices, animate(avatar, waving)[0].vertices, atol=1e-3)
+
+
 def test_glb_has_named_joints_times_and_short_ways(avatar, motion, tmp_path):
     write_glb(tmp_path / "person.glb", avatar, motion, name="anna")
     glb = Glb(tmp_path / "person.glb")
@@ -157,7 +188,7 @@ def test_glb_without_motion_stands(avatar, tmp_path):
 
 
 def test_glb_refuses_other_skeletons_and_motions(avatar, motion, tmp_path):
-    with pytest.raises(GdnaError, match="the 24 of SMPL"):
+    with pytest.raises(GdnaError, match="a rig is written for SMPL's"):
         write_glb(tmp_path / "no.glb", replace(avatar, parents=PARENTS[:-1]))
     with pytest.raises(GdnaError, match="0 frames"):
         write_glb(tmp_path / "no.glb", avatar, Motion("none", torch.zeros(0, 24, 3), torch.zeros(0, 3), 30.0))

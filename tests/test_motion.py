@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -68,11 +69,40 @@ def test_amass_stands_up_and_faces_forward(tmp_path: Path, joints: int, key: str
     torch.testing.assert_close(motion.joint_rotations[:, 0], torch.zeros(3, 3), atol=1e-6, rtol=0)
     assert motion.joint_rotations[:, J["left_knee"], 0].tolist() == pytest.approx([0.3] * 3)
     assert not motion.joint_rotations[:, 22:].any()
+    if joints == 22:
+        assert motion.hands is None
+    else:
+        assert motion.hands.shape == (3, 30, 3)
+        assert (motion.hands == 1).all()
     travel = motion.translation - motion.translation[:1]
     torch.testing.assert_close(travel, torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0.1, 2]]))
     feet = [J[f"{side}_foot"] for side in ("left", "right")]
     lowest = joint_positions(motion)[:, feet, 1].amin()
     torch.testing.assert_close(lowest, joints_zero()[feet, 1].amin(), atol=1e-5, rtol=0)
+
+
+def test_fingers_are_kept_interpolated_and_saved(tmp_path: Path) -> None:
+    motion = replace(made_up(), hands=torch.zeros(len(made_up().translation), 30, 3))
+    motion.hands[1:, 4, 0] = 1.0
+    save_motion(tmp_path / "clip.npz", motion)
+    torch.testing.assert_close(load_motion(tmp_path / "clip.npz").hands, motion.hands)
+    twice = resample(motion, 2 * motion.frame_rate)
+    assert float(twice.hands[1, 4, 0]) == pytest.approx(0.5, abs=1e-5)
+    assert place_on_floor(motion).hands is motion.hands
+    assert keep_in_view(motion).hands is motion.hands
+
+
+def test_one_amass_file_per_frame_is_the_whole_sequence(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    poses, trans = 0.3 * rng.normal(size=(4, 156)), rng.normal(size=(4, 3))
+    np.savez(tmp_path / "whole.npz", poses=poses, trans=trans, mocap_framerate=30.0)
+    for frame in range(4):
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        np.savez(tmp_path / "frames" / f"{frame:04d}.npz", poses=poses[frame], trans=trans[frame])
+    whole, frames = load_motion(tmp_path / "whole.npz"), load_motion(tmp_path / "frames")
+    torch.testing.assert_close(frames.joint_rotations, whole.joint_rotations)
+    torch.testing.assert_close(frames.hands, whole.hands)
+    torch.testing.assert_close(frames.translation, whole.translation)
 
 
 def test_aist_is_scaled_to_metres(tmp_path: Path) -> None:

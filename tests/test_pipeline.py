@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,12 @@ def gdna(*command: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
+def workplace(tmp_path_factory, open_scans):
     """A folder in which every verb has run, one after the other."""
     folder = tmp_path_factory.mktemp("workplace")
+    shutil.copytree(open_scans, folder / "data/open_scans")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        gdna("synthesize", "count=2", "seed=0", "out=data/open_scans", "workers=2")
         gdna("preprocess", "datamodule=open", "points=5000", "surface_points=2000", "views=1", "workers=2")
         gdna("train", "expname=coarse", "datamodule=open", "trainer.max_epochs=2", *MODEL, *TRAIN)
         gdna("precompute", "expname=coarse", "datamodule=open")

@@ -245,9 +245,9 @@ def test_files_that_do_not_fit_are_named(data: dict[str, np.ndarray], tmp_path: 
     np.savez(tmp_path / "lacks.npz", **{k: v for k, v in lean.items() if k != "f"})
     with pytest.raises(GdnaError, match=r"lacks\.npz: no f;"):
         Smpl(tmp_path / "lacks.npz")
-    np.savez(tmp_path / "smplx.npz", **{**lean, "weights": np.ones((10, 55))})
-    with pytest.raises(GdnaError, match="55 joints, expected SMPL's 24"):
-        Smpl(tmp_path / "smplx.npz")
+    np.savez(tmp_path / "mano.npz", **{**lean, "weights": np.ones((10, 16))})
+    with pytest.raises(GdnaError, match="16 joints, expected 24, 52, 55"):
+        Smpl(tmp_path / "mano.npz")
     np.savez(tmp_path / "tree.npz", **{**lean, "J_regressor": np.ones((24, 10)), "kintree_table": np.zeros((2, 24))})
     with pytest.raises(GdnaError, match="joint tree"):
         Smpl(tmp_path / "tree.npz")

@@ -45,12 +45,13 @@ class PosedBody:
 
 @dataclass(frozen=True)
 class Motion:
-    """A clip of T frames for the 24-joint tree; `joint_rotations` as in `BodyParams`."""
+    """A clip of T frames; `joint_rotations` as in `BodyParams`, of SMPL's 24 joints unless it was made for others."""
 
     name: str
     joint_rotations: Float[Tensor, "T J 3"]
     translation: Float[Tensor, "T 3"]
     frame_rate: float
+    hands: Float[Tensor, "T 30 3"] | None = None  # fingers of SMPL-H and SMPL-X, left hand first
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Correspondences:
 
     points_canonical: Float[Tensor, "B N I 3"]
     converged: Bool[Tensor, "B N I"]  # also false for a duplicate of an earlier start's root
+    dropped: Int[Tensor, ""] | None = None  # candidates that a search in fixed memory had no room for; None: unlimited
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,12 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _run(verb: Verb, rest: list[str]) -> int:
     from gdna.apps import compose
+    from gdna.apps.original_keys import translate
 
+    translated = translate(verb.name, rest)
+    for note in translated.notes:
+        print(f"gdna: {note}", file=sys.stderr)
+    rest = named(verb, translated.arguments)
     if "-m" in rest or "--multirun" in rest:
         compose.sweep(verb, [a for a in rest if a not in ("-m", "--multirun")], run_verb)
         return 0
@@ -69,6 +74,14 @@ def _run(verb: Verb, rest: list[str]) -> int:
         return 0
     run_verb(verb, settings)
     return 0
+
+
+def named(verb: Verb, arguments: list[str]) -> list[str]:
+    """The verb's positional argument as the key it stands for, quoted so that any file's name passes."""
+    key = verb.positional
+    if key is None:
+        return arguments
+    return [a if "=" in a or a.startswith("-") else f"{key}='{a}'" for a in arguments]
 
 
 def run_verb(verb: Verb, settings: object) -> None:

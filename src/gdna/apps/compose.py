@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize
@@ -26,7 +28,8 @@ from gdna.errors import GdnaError
 
 HYDRA_VERSION = "1.3"  # of Hydra's defaults
 QUIET = ("hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null")
-SWEEP_DIR = "hydra.sweep.dir=outputs/multirun"
+SWEEP_FOLDER = "outputs/multirun"
+SWEEP_DIR = f"hydra.sweep.dir={SWEEP_FOLDER}"
 
 
 def settings(verb: Verb, overrides: list[str]) -> Any:
@@ -43,13 +46,14 @@ def settings(verb: Verb, overrides: list[str]) -> Any:
 def sweep(verb: Verb, overrides: list[str], job: Callable[[Verb, Any], None]) -> None:
     """Run `job` for every combination of key=a,b by `hydra.main`, so that its launchers (joblib, submitit) work too.
 
-    A job that raises `GdnaError` does not stop the others; one is raised at the end.
+    A job that raises `GdnaError` does not stop the others; one is raised at the end. Jobs may run in other processes or
+    on other machines, so what failed is noted in a file of the folder that they share.
     """
     import hydra
 
     check_keys(verb, parse([o for o in overrides if not o.startswith("hydra")]))
     register(verb)
-    failed: list[GdnaError] = []
+    failures = Path(SWEEP_FOLDER, f".failed.{os.getpid()}").absolute()
 
     @hydra.main(version_base=HYDRA_VERSION, config_path=None, config_name=verb.name)
     def one(config: DictConfig) -> None:
@@ -60,7 +64,9 @@ def sweep(verb: Verb, overrides: list[str], job: Callable[[Verb, Any], None]) ->
         try:
             job(verb, frozen(config))
         except GdnaError as error:
-            failed.append(error)
+            failures.parent.mkdir(parents=True, exist_ok=True)
+            with failures.open("a") as file:
+                file.write("a job failed\n")
             print(f"gdna: {error}", file=sys.stderr)
 
     sys.argv = [sys.argv[0], *QUIET, SWEEP_DIR, *overrides, "--multirun"]
@@ -68,8 +74,10 @@ def sweep(verb: Verb, overrides: list[str], job: Callable[[Verb, Any], None]) ->
         one()
     except SystemExit as error:
         raise GdnaError("the sweep stopped; Hydra says why above") from error
-    if failed:
-        raise GdnaError(f"{len(failed)} jobs of the sweep failed (listed above)")
+    if failures.is_file():
+        count = len(failures.read_text().splitlines())
+        failures.unlink()
+        raise GdnaError(f"{count} jobs of the sweep failed (listed above)")
 
 
 def as_yaml(tree: Any) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from gdna.bench.settings import BenchSettings
 from gdna.errors import GdnaError
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.generate.settings import GenerateSettings
@@ -26,7 +27,7 @@ TRACEBACK_VARIABLE = "GDNA_TRACEBACK"  # any value shows the traceback of bad in
 OUTPUTS = "outputs"  # experiments lie below
 CACHE = "cache_img_dvr"  # correspondences, in the coarse model's experiment
 CONTRADICTION = "the checkpoint brings its own; a contradiction is an error"
-SMPL_MODELS = "body and body_path, for a model of SMPL bodies"
+SMPL_MODELS = "body, body_path and gender, for a model of SMPL bodies"
 AS_IN = "as_in"  # metadata: the verb whose help explains these keys
 
 
@@ -40,11 +41,33 @@ class BodyKind(Enum):
 
     open = "open"
     smpl = "smpl"
+    smplh = "smplh"
+    smplx = "smplx"
+
+
+class Gender(Enum):
+    neutral = "neutral"
+    male = "male"
+    female = "female"
+
+
+class Bones(Enum):
+    """Which of the body's joints the model has bones for."""
+
+    all = "all"
+    body = "body"
 
 
 class Stage(Enum):
     coarse = "coarse"
     fine = "fine"
+
+
+class CacheMethod(Enum):
+    """How correspondences are found."""
+
+    mesh = "mesh"
+    march = "march"
 
 
 @dataclass(frozen=True)
@@ -56,8 +79,14 @@ class DataModule(DataSettings):
     dataset_path: str = key("data/open_processed", "prepared samples, written by preprocess")
     data_list: str | None = key(None, "a text or csv file whose first column names the scans to use; null: all")
     cache_path: str | None = key(None, "correspondences (precompute); null: beside the coarse model")
+    one_person: str | None = key(None, "all scans show this one person (a name), in many poses: they share a code")
     body: BodyKind = field(default=BodyKind.open, metadata={HELP: "body model of the scans"})
-    body_path: str | None = key(None, "your SMPL file (body=smpl)")
+    body_path: str | None = key(None, "your SMPL, SMPL-H or SMPL-X file; null: where the original looks for it")
+    gender: Gender = field(default=Gender.neutral, metadata={HELP: "of the body, where body_path is null"})
+    num_betas: int = key(10, "shape parameters of SMPL, SMPL-H or SMPL-X that are used")
+    bones: Bones = field(
+        default=Bones.all, metadata={HELP: "bones of SMPL-H and SMPL-X; body: SMPL's 24, fingers go with the hands"}
+    )
 
 
 @dataclass(frozen=True)
@@ -89,7 +118,7 @@ class ModelKeys(LossSettings):
 
 @dataclass(frozen=True)
 class Trainer(TrainerSettings):
-    gpus: int | None = key(None, "the original's name of devices")
+    gpus: int | None = key(None, "the original's name of devices; 0: train on the CPU")
 
 
 @dataclass(frozen=True)
@@ -110,7 +139,11 @@ class Train:
 
     def settings(self) -> TrainSettings:
         """What the training loops take."""
-        trainer = self.trainer if self.trainer.gpus is None else replace(self.trainer, devices=self.trainer.gpus)
+        trainer = self.trainer
+        if trainer.gpus == 0:
+            trainer = replace(trainer, accelerator="cpu", devices=1)
+        elif trainer.gpus is not None:
+            trainer = replace(trainer, devices=trainer.gpus)
         return TrainSettings(
             trainer=_part(trainer, TrainerSettings),
             model=self.model.losses(),
@@ -128,6 +161,10 @@ class Precompute:
     expname: str = key("coarse", "the coarse model's experiment")
     agent_tot: int = key(1, "split the scans over so many processes")
     agent_id: int = key(0, "which of them this is, from 0")
+    method: CacheMethod = field(
+        default=CacheMethod.mesh,
+        metadata={HELP: "mesh: draw the person's mesh; march: along every ray, as the original, much slower"},
+    )
     device: str = key("auto", "cpu, cuda, cuda:1 or auto")
     datamodule: DataModule = field(default_factory=DataModule)
     model: ModelKeys = field(
@@ -185,6 +222,17 @@ class Synthesize:
 
 
 @dataclass(frozen=True)
+class ImportCheckpoint:
+    """Keys of `gdna import-checkpoint`."""
+
+    path: str | None = key(None, "checkpoint of the original code (last.ckpt)")
+    out: str | None = key(None, "file, or experiment's folder, to write; null: last.safetensors beside the checkpoint")
+    data_list: str | None = key(
+        None, "csv of the scans it was trained on, as lib/dataset/thuman.csv; needed to train it further"
+    )
+
+
+@dataclass(frozen=True)
 class Generate(GenerateSettings):
     """Keys of `gdna generate`."""
 
@@ -198,6 +246,11 @@ class Generate(GenerateSettings):
     )
 
 
+@dataclass(frozen=True)
+class Bench(BenchSettings):
+    """Keys of `gdna bench`."""
+
+
 def _part(settings: Any, kind: Any) -> Any:
     """The fields of `settings` that its base class `kind` has."""
     return kind(**{name: getattr(settings, name) for name in kind.__dataclass_fields__})
@@ -208,8 +261,11 @@ _FINE = fine_settings()
 GROUPS = {
     "datamodule": {
         "open": "people made by gdna synthesize",
-        "thuman": "THuman2.0, with SMPL",
+        "thuman": "THuman2.0 as downloaded, with SMPL",
         "renderpeople": "RenderPeople, with SMPL",
+        "3dpeople": "3DPeople, with SMPL",
+        "files": "any meshes with body parameters beside them, with SMPL",
+        "single_subject": "one person in many poses, with SMPL",
     },
     "experiments": {"fine": "the fine stage: normals and details, on a trained coarse model"},
 }
@@ -221,13 +277,25 @@ NODES: dict[str, dict[str, Any]] = {
             params_path="data/THuman2.0_smpl",
             dataset_path="data/THuman2.0_processed",
             body=BodyKind.smpl,
-            body_path="data/SMPL_NEUTRAL.pkl",
         ),
         "renderpeople": DataModule(
             scans_path="data/RenderPeople",
+            params_path="data/RenderPeople_smpl",
             dataset_path="data/RenderPeople_processed",
             body=BodyKind.smpl,
-            body_path="data/SMPL_NEUTRAL.pkl",
+        ),
+        "3dpeople": DataModule(
+            scans_path="data/3DPeople",
+            params_path="data/3DPeople_smpl",
+            dataset_path="data/3DPeople_processed",
+            body=BodyKind.smpl,
+        ),
+        "files": DataModule(scans_path="data/scans", dataset_path="data/scans_processed", body=BodyKind.smpl),
+        "single_subject": DataModule(
+            scans_path="data/single_subject",
+            dataset_path="data/single_subject_processed",
+            one_person="subject",
+            body=BodyKind.smpl,
         ),
     },
     "experiments": {

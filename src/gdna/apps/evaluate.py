@@ -6,7 +6,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from gdna.apps.config import OUTPUTS, DataModule, Evaluate
-from gdna.apps.datamodule import smpl_path
+from gdna.apps.datamodule import model_body
+from gdna.apps.import_checkpoint import import_where_needed
 from gdna.apps.preprocess import find_readers
 from gdna.apps.progress import track
 from gdna.data.sample_file import SAMPLES
@@ -18,7 +19,7 @@ from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.table import ROWS
 from gdna.generate.loading import CHECKPOINT, SHIPPED_NAME, checkpoint_path, load, shipped_model
 from gdna.generate.people import Model
-from gdna.model.checkpoint import load_extra
+from gdna.model.checkpoint import load_config, load_extra
 
 NEEDS_SCANS = ("scans", "people", "skinning")
 
@@ -26,9 +27,10 @@ NEEDS_SCANS = ("scans", "people", "skinning")
 def run(keys: Evaluate) -> None:
     against = [read_column(path) for path in keys.against]
     folder = Path(OUTPUTS, keys.expname)
+    import_where_needed(folder, keys.datamodule)
     shipped = keys.expname == SHIPPED_NAME and not (folder / CHECKPOINT).is_file()
     where = shipped_model() if shipped else checkpoint_path(folder)
-    smpl = smpl_path(keys.datamodule.body, keys.datamodule.body_path)
+    smpl = None if shipped else model_body(keys.datamodule, load_config(where))
     model = load(None if shipped else folder, keys.device, smpl)
     settings = EvaluateSettings(**{f.name: getattr(keys, f.name) for f in fields(EvaluateSettings)})
     names = tuple(load_extra(where).get("names", ()))

@@ -73,7 +73,8 @@ def as_typed(value: Any) -> str:
 
 def verb_help(verb: Verb) -> str:
     """Usage, keys by section, config groups, examples."""
-    lines = [f"gdna {verb.name}: {verb.summary}", "", f"Usage: gdna {verb.name} [key=value ...]", ""]
+    bare = f"{verb.positional.upper()} " if verb.positional else ""
+    lines = [f"gdna {verb.name}: {verb.summary}", "", f"Usage: gdna {verb.name} {bare}[key=value ...]", ""]
     section = ""
     for key in keys(verb.settings()):
         if key.section != section:
@@ -102,7 +103,7 @@ def _row(head: str, meaning: str) -> list[str]:
 def overview() -> str:
     """The verbs and what to type first."""
     lines = [OVERVIEW, ""]
-    lines += [f"  {verb.name:<12} {verb.summary}" for verb in VERBS.values()]
+    lines += [f"  {verb.name:<18} {verb.summary}" for verb in VERBS.values()]
     lines += ["", "  " + ", ".join(f"{alias} is another name of {name}" for alias, name in ALIASES.items())]
     lines += ["", "gdna VERB --help lists a verb's keys, their defaults and meanings.", "", "Examples:"]
     lines += [f"  gdna {verb.examples[0]}" for verb in VERBS.values()]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from gdna.apps.batch import run_batch
 from gdna.apps.config import DataModule, Preprocess
-from gdna.apps.datamodule import body_model, listed_names
+from gdna.apps.datamodule import body_of, listed_names
+from gdna.data.original_samples import adopt_original, original_names
 from gdna.data.prepare import PrepareSettings, is_prepared, prepare_scan
-from gdna.data.scan import find_scans, read_scan
+from gdna.data.scan import ScanFiles, find_scans, read_scan
+from gdna.data.scan_list import find_listed
 from gdna.data.sharding import shard
 from gdna.errors import GdnaError
 from gdna.synthesize.scan_file import FILE_NAME, load_scan, to_scan
@@ -19,13 +21,13 @@ from gdna.types import Scan
 
 def run(keys: Preprocess) -> None:
     data = keys.datamodule
-    body_model(data.body, data.body_path)
+    body_of(data)
+    adopt(data, keys.workers, keys.tot, keys.id)
+    theirs = original_names(data.dataset_path)
+    if theirs and not Path(data.scans_path).exists():
+        return
     readers = find_readers(data)
-    names = listed_names(data) or list(readers)
-    missing = [name for name in names if name not in readers]
-    if missing:
-        raise GdnaError(f"{data.scans_path}: no scan named {missing[0]}, which {data.data_list} lists")
-    mine = shard(names, keys.tot, keys.id)
+    mine = shard([name for name in readers if name not in theirs], keys.tot, keys.id)
     settings = PrepareSettings(
         points=keys.points, surface_points=keys.surface_points, views=keys.views, image_size=keys.image_size
     )
@@ -38,12 +40,33 @@ def run(keys: Preprocess) -> None:
 
 
 def find_readers(data: DataModule) -> dict[str, Callable[[], Scan]]:
-    """How each scan is read: those that gdna synthesize made, else meshes with parameters beside them."""
+    """How each scan is read: those that gdna synthesize made, else meshes with parameters beside them. With a list,
+    those it names, in its order."""
     made = sorted(Path(data.scans_path).glob(f"*/{FILE_NAME}"))
+    listed = listed_names(data)
     if made:
-        return {path.parent.name: partial(read_synthetic, path.parent) for path in made}
-    files = find_scans(data.scans_path, data.params_path)
-    return {scan.name: partial(read_scan, scan.mesh, scan.params) for scan in files}
+        readers = {path.parent.name: partial(read_synthetic, path.parent) for path in made}
+        missing = [name for name in listed or [] if name not in readers]
+        if missing:
+            raise GdnaError(f"{data.scans_path}: no scan named {missing[0]}, which {data.data_list} lists")
+        return {name: readers[name] for name in listed or readers}
+    files = find_listed(data.scans_path, listed, data.params_path) if listed else None
+    files = find_scans(data.scans_path, data.params_path) if files is None else files
+    names = [scan.name for scan in files] if data.one_person is None else poses_of(data.one_person, files)
+    return {name: partial(read_scan, scan.mesh, scan.params, name) for name, scan in zip(names, files, strict=True)}
+
+
+def poses_of(person: str, files: Sequence[ScanFiles]) -> list[str]:
+    """Names under which scans of one person share its code: PERSON_pose3, by the number at the end of the file's name,
+    or counted where there is none."""
+    numbers = [int(digits) if (digits := _last_digits(scan.name)) else None for scan in files]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        numbers = list(range(1, len(files) + 1))
+    return [f"{person}_pose{number}" for number in numbers]
+
+
+def _last_digits(name: str) -> str:
+    return name[len(name.rstrip("0123456789")) :]
 
 
 def read_synthetic(folder: Path) -> Scan:
@@ -53,4 +76,17 @@ def read_synthetic(folder: Path) -> Scan:
 def prepare(name: str, keys: Preprocess, settings: PrepareSettings, readers: dict[str, Callable[[], Scan]]) -> None:
     """One scan."""
     data = keys.datamodule
-    prepare_scan(readers[name](), body_model(data.body, data.body_path), data.dataset_path, settings, keys.seed)
+    prepare_scan(readers[name](), body_of(data), data.dataset_path, settings, keys.seed)
+
+
+def adopt(data: DataModule, workers: int = 1, tot: int = 1, index: int = 0) -> None:
+    """Make the scans that the original has prepared ready for training, where there are any."""
+    waiting = shard(original_names(data.dataset_path, new=True), tot, index)
+    if waiting:
+        print(f"{data.dataset_path}: {len(waiting)} scans were prepared by the original; they are used as they are")
+        run_batch(waiting, partial(adopt_one, data=data), "preprocess", "scans", workers)
+
+
+def adopt_one(name: str, data: DataModule) -> None:
+    """One scan."""
+    adopt_original(data.dataset_path, name, body_of(data))

@@ -19,6 +19,7 @@ class Verb:
     kept: str
     groups: tuple[str, ...] = ()
     renames_jobs: bool = False  # each job of a sweep gets an expname of its own
+    positional: str | None = None  # the key that an argument without "=" gives
 
 
 VERBS = {
@@ -70,6 +71,18 @@ VERBS = {
             ("datamodule", "experiments"),
         ),
         Verb(
+            "import-checkpoint",
+            "take over a model of the original code",
+            config.ImportCheckpoint,
+            "gdna.apps.import_checkpoint",
+            (
+                "import-checkpoint outputs/renderpeople/checkpoints/last.ckpt",
+                "import-checkpoint thuman.ckpt out=outputs/thuman data_list=lib/dataset/thuman.csv",
+            ),
+            "no unfinished file is left behind",
+            positional="path",
+        ),
+        Verb(
             "evaluate",
             "measure a model: generated people, reconstruction, new poses, variety, health; JSON and a page",
             config.Evaluate,
@@ -95,6 +108,17 @@ VERBS = {
             ),
             "no unfinished film is left behind",
             ("datamodule", "experiments"),
+        ),
+        Verb(
+            "bench",
+            "time the work of training and generation here, against plain references",
+            config.Bench,
+            "gdna.apps.bench",
+            (
+                "bench out=bench.json",
+                "bench rows=[mesh_256,animate] threads=2 seconds=20",
+            ),
+            "the rows that were done are in the file",
         ),
     )
 }

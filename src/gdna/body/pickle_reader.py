@@ -101,7 +101,9 @@ def _known(module: str, name: str) -> Any:
     return exact.get((module, name))
 
 
-class _Reader(pickle.Unpickler):
+class ArrayUnpickler(pickle.Unpickler):
+    """Resolves names of arrays only; whoever reads more overrides `find_class` and gives its own stand-ins."""
+
     def find_class(self, module: str, name: str) -> Any:
         renamed = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
         known = _known(renamed, name)
@@ -129,7 +131,7 @@ def read_pickle(path: Path | str) -> Any:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            return _plain(_Reader(file, encoding="latin1").load())
+            return _plain(ArrayUnpickler(file, encoding="latin1").load())
     except OSError as error:
         raise GdnaError(f"{path}: cannot be read ({error.strerror}); expected a pickle file") from error
     except GdnaError as error:
@@ -178,5 +180,5 @@ def _read_npy(content: io.BytesIO) -> Any:
     if not dtype.hasobject:
         content.seek(0)
         return np.lib.format.read_array(content, allow_pickle=False)
-    array = _Reader(content, encoding="latin1").load()
+    array = ArrayUnpickler(content, encoding="latin1").load()
     return _plain(array.item()) if array.ndim == 0 else np.array(_plain(array.tolist()))

@@ -42,8 +42,12 @@ def write_cache(path: Path | str, points_neutral: Float[Tensor, "V H W 3"], mask
 
 
 def read_cache(path: Path | str) -> PixelCache:
-    """Raises `GdnaError` where the file is missing, broken or inconsistent."""
+    """Also the original's NAME.npy, where there is no own file. Raises `GdnaError` where the file is missing, broken or
+    inconsistent."""
     path = Path(path)
+    original = path.with_suffix(".npy")
+    if original.is_file() and not path.is_file():
+        return _read_original(original)
     if not path.is_file():
         raise GdnaError(f"{path}: not found; compute the correspondence cache of every scan before the fine stage")
     tensors = read_tensors(path, ("points_neutral", "mask_bits", "mask_shape"))
@@ -55,3 +59,15 @@ def read_cache(path: Path | str) -> PixelCache:
             f"{path}: {len(tensors['points_neutral'])} points for {mask.sum()} pixels; compute the cache again"
         )
     return PixelCache(tensors["points_neutral"], torch.from_numpy(mask))
+
+
+def _read_original(path: Path) -> PixelCache:
+    """An array (views, rows, columns, 4): neutral point and whether there is one."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except Exception as error:  # a broken file can make the reader raise anything
+        raise GdnaError(f"{path}: not a readable array ({error}); compute the correspondence cache again") from error
+    if values.ndim != 4 or values.shape[3] != 4 or values.dtype.kind != "f":
+        raise GdnaError(f"{path}: {values.dtype} of shape {values.shape}, expected numbers (views, rows, columns, 4)")
+    mask = torch.from_numpy(values[..., 3] > 0.5)
+    return PixelCache(torch.from_numpy(values[..., :3].astype(np.float32))[mask], mask)

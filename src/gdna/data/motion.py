@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,13 +63,12 @@ def _read_file(path: Path) -> Motion:
 
 def save_motion(path: Path | str, motion: Motion) -> None:
     """Write an .npz that `load_motion` reads back unchanged."""
+    arrays = {"joint_rotations": motion.joint_rotations, "translation": motion.translation}
+    if motion.hands is not None:
+        arrays["hands"] = motion.hands
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            joint_rotations=motion.joint_rotations.numpy().astype(np.float32),
-            translation=motion.translation.numpy().astype(np.float32),
-            frame_rate=np.float32(motion.frame_rate),
-        )
+        plain: dict[str, Any] = {name: array.numpy().astype(np.float32) for name, array in arrays.items()}
+        np.savez_compressed(file, frame_rate=np.float32(motion.frame_rate), **plain)
 
 
 def resample(motion: Motion, frame_rate: float) -> Motion:
@@ -82,7 +83,11 @@ def resample(motion: Motion, frame_rate: float) -> Motion:
     matrices = axis_angle_to_matrix(motion.joint_rotations)
     rotations = interpolate_rotations(matrices[before], matrices[after], share)
     translation = torch.lerp(motion.translation[before], motion.translation[after], share)
-    return Motion(motion.name, matrix_to_axis_angle(rotations), translation, frame_rate)
+    hands = motion.hands
+    if hands is not None:
+        turned = axis_angle_to_matrix(hands)
+        hands = matrix_to_axis_angle(interpolate_rotations(turned[before], turned[after], share))
+    return Motion(motion.name, matrix_to_axis_angle(rotations), translation, frame_rate, hands)
 
 
 def interpolate_rotations(
@@ -105,7 +110,7 @@ def place_on_floor(motion: Motion) -> Motion:
     floor = joints_zero()[:, 1].amin()
     start = motion.translation[0]
     shift = torch.stack([-start[0], floor - joint_positions(motion)[..., 1].amin(), -start[2]])
-    return Motion(motion.name, motion.joint_rotations, motion.translation + shift, motion.frame_rate)
+    return replace(motion, translation=motion.translation + shift)
 
 
 def keep_in_view(motion: Motion) -> Motion:
@@ -123,7 +128,7 @@ def keep_in_view(motion: Motion) -> Motion:
     slow = torch.nn.functional.conv1d(padded, (weights / weights.sum())[None, None])[:, 0].T
     translation = motion.translation.clone()
     translation[:, [0, 2]] = travel - slow
-    return Motion(motion.name, motion.joint_rotations, translation, motion.frame_rate)
+    return replace(motion, translation=translation)
 
 
 def joints_zero() -> Float[Tensor, "24 3"]:

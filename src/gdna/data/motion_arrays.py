@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gdna.body.pickle_reader import read_pickle
-from gdna.body.skeleton import PARENTS
+from gdna.body.skeleton import HAND_JOINTS, PARENTS, SMPLH_PARENTS, SMPLX_PARENTS
 from gdna.data.motion import place_on_floor
 from gdna.errors import GdnaError
 from gdna.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -29,9 +29,12 @@ def read_npz(path: Path) -> Motion:
     values = _load(path)
     if "joint_rotations" in values and "frame_rate" in values:
         rotations = _rotations(values["joint_rotations"], path)
-        return Motion(path.stem, rotations, _vectors(values["translation"], len(rotations), path), _rate(values, path))
+        translation = _vectors(values["translation"], len(rotations), path)
+        hands = values.get("hands")
+        fingers = None if hands is None else _fingers(hands.reshape(len(rotations), -1), path)
+        return Motion(path.stem, rotations, translation, _rate(values, path), fingers)
     if "poses" in values and "trans" in values:
-        return _amass(values, path)
+        return place_on_floor(_amass(values, path))
     if "pose" in values:
         rotations = _rotations(values["pose"], path)
         return Motion(path.stem, rotations, torch.zeros(len(rotations), 3), POSE_FRAME_RATE)
@@ -42,18 +45,33 @@ def read_npz(path: Path) -> Motion:
 
 
 def read_folder(path: Path) -> Motion:
-    """One npz with `pose` (72,) per frame, in the order of their names."""
+    """One npz per frame, in the order of their names: `pose` (72,) as in the AIST++ demo, or `poses` of AMASS, whose
+    axes are turned and whose `trans` is kept."""
     files = sorted(path.glob("*.npz"))
     if not files:
         raise GdnaError(f"{path}: no .npz files; expected one per frame, each with pose (72,)")
-    poses = []
-    for file in files:
-        values = _load(file)
-        if "pose" not in values:
-            raise GdnaError(f"{file}: found {sorted(values)}, expected pose (72,)")
-        poses.append(_rotations(values["pose"], file))
-    rotations = torch.cat(poses)
-    return Motion(path.name, rotations, torch.zeros(len(rotations), 3), POSE_FRAME_RATE)
+    frames = [_frame(file) for file in files]
+    hands = [f.hands for f in frames if f.hands is not None]
+    motion = Motion(
+        path.name,
+        torch.cat([f.joint_rotations for f in frames]),
+        torch.cat([f.translation for f in frames]),
+        frames[0].frame_rate,
+        torch.cat(hands) if len(hands) == len(frames) else None,
+    )
+    return place_on_floor(motion) if bool(motion.translation.any()) else motion
+
+
+def _frame(path: Path) -> Motion:
+    values = _load(path)
+    if "poses" in values:
+        poses = np.atleast_2d(values["poses"])
+        trans = np.atleast_2d(values.get("trans", np.zeros((len(poses), 3))))
+        return _amass({"mocap_framerate": POSE_FRAME_RATE, **values, "poses": poses, "trans": trans}, path)
+    if "pose" not in values:
+        raise GdnaError(f"{path}: found {sorted(values)}, expected pose (72,) or poses of AMASS")
+    rotations = _rotations(values["pose"], path)
+    return Motion(path.stem, rotations, torch.zeros(len(rotations), 3), POSE_FRAME_RATE)
 
 
 def read_aist(path: Path) -> Motion:
@@ -69,7 +87,7 @@ def read_aist(path: Path) -> Motion:
 
 
 def _amass(values: Mapping[str, Any], path: Path) -> Motion:
-    """AMASS has z up; its 22 body joints are SMPL's, fingers are dropped."""
+    """AMASS has z up; its 22 body joints are SMPL's, the fingers those of SMPL-H (156 numbers) or SMPL-X (165)."""
     poses = np.asarray(values["poses"])
     if poses.ndim != 2 or poses.shape[1] < 3 * BODY_JOINTS:
         raise GdnaError(f"{path}: poses has shape {poses.shape}, expected (T, {3 * BODY_JOINTS} or more)")
@@ -79,7 +97,16 @@ def _amass(values: Mapping[str, Any], path: Path) -> Motion:
     upright = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
     rotations[:, 0] = matrix_to_axis_angle(upright @ axis_angle_to_matrix(rotations[:, 0]))
     translation = _vectors(values["trans"], len(rotations), path) @ upright.T
-    return place_on_floor(Motion(path.stem, rotations, translation, _rate(values, path)))
+    with_fingers = poses.shape[1] in (3 * len(SMPLH_PARENTS), 3 * len(SMPLX_PARENTS))
+    hands = _fingers(poses[:, -3 * HAND_JOINTS :], path) if with_fingers else None
+    return Motion(path.stem, rotations, translation, _rate(values, path), hands)
+
+
+def _fingers(values: np.ndarray, path: Path) -> Float[Tensor, "T 30 3"]:
+    array = np.asarray(values, np.float32)
+    if array.shape[1] != 3 * HAND_JOINTS or not np.isfinite(array).all():
+        raise GdnaError(f"{path}: fingers of {array.shape[1]} numbers a frame, expected {3 * HAND_JOINTS} finite ones")
+    return torch.from_numpy(array.reshape(-1, HAND_JOINTS, 3).copy())
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:

@@ -16,30 +16,27 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from gdna.body.interface import BodyModel
 from gdna.data.inside import inside
 from gdna.data.sample_file import (
     BODY,
     SAMPLES,
-    PreparedBody,
     ScanSamples,
     from_fixed,
     normal_map_path,
-    read_body,
     read_settings,
     to_fixed,
-    write_body,
     write_samples,
 )
 from gdna.data.scan import check_scan
+from gdna.data.scan_body import ScanBody, pose_scan_body, write_body_once
 from gdna.data.surface import orient_outward, sample_outer, vertex_normals
 from gdna.errors import GdnaError
 from gdna.geometry.rotations import rotation_y
 from gdna.render.camera import Orthographic
 from gdna.render.shade import normal_image, render_normals
-from gdna.types import BodyParams, PosedBody, PosedMesh, Scan
+from gdna.types import PosedBody, PosedMesh, Scan
 
 NEAR_SIGMA = 0.01  # metres
 BOX_MARGIN = 0.05  # metres around the scan for the held-out points
@@ -69,14 +66,13 @@ def prepare_scan(
     if Path(scan.name).name != scan.name or scan.name.startswith("."):
         raise GdnaError(f"scan {scan.name!r}: expected a name for a folder, without slashes or a leading dot")
     check_scan(scan, f"scan {scan.name}")
-    skin = skin_vertices(body)
-    _write_body_once(out_dir / BODY, body, skin)
-    posed = _pose_body(scan, body)
-    _check_fit(scan, posed)
+    write_body_once(out_dir / BODY, body)
+    under = pose_scan_body(scan.name, scan.betas, scan.joint_rotations, body)
+    _check_fit(scan, under.posed)
     rng = np.random.default_rng([seed, zlib.crc32(scan.name.encode())])
     faces = orient_outward(scan.vertices, scan.faces.astype(np.int64))
     try:
-        samples = _sample(scan, faces, posed, skin, settings, rng)
+        samples = _sample(scan, faces, under, settings, rng)
     except GdnaError as error:
         raise GdnaError(f"scan {scan.name}: {error}") from error
     with _whole_folder(out_dir / scan.name) as folder:
@@ -90,26 +86,8 @@ def is_prepared(out_dir: Path | str, name: str, settings: PrepareSettings | None
     return read_settings(Path(out_dir) / name / SAMPLES) == _stamp(settings or PrepareSettings(), seed)
 
 
-def skin_vertices(body: BodyModel) -> Int[Tensor, " Vs"]:
-    """The vertices that the body's faces use (an open body also has garment helpers)."""
-    return body.faces.unique()
-
-
 def _stamp(settings: PrepareSettings, seed: int) -> dict[str, int]:
     return {**asdict(settings), "seed": seed}
-
-
-def _pose_body(scan: Scan, body: BodyModel) -> PosedBody:
-    params = BodyParams(
-        torch.from_numpy(scan.betas.astype(np.float32))[None],
-        torch.from_numpy(scan.joint_rotations.astype(np.float32))[None],
-        torch.zeros(1, 3),
-    )
-    try:
-        with torch.no_grad():
-            return body(params)
-    except GdnaError as error:
-        raise GdnaError(f"scan {scan.name}: {error}") from error
 
 
 def _check_fit(scan: Scan, posed: PosedBody) -> None:
@@ -133,8 +111,7 @@ def _check_fit(scan: Scan, posed: PosedBody) -> None:
 def _sample(
     scan: Scan,
     faces: Int[np.ndarray, "F 3"],
-    posed: PosedBody,
-    skin: Int[Tensor, " Vs"],
+    under: ScanBody,
     settings: PrepareSettings,
     rng: np.random.Generator,
 ) -> ScanSamples:
@@ -158,12 +135,7 @@ def _sample(
         surface_normals=to_fixed(torch.from_numpy(normals[: settings.surface_points])),
         held_out_points=points[2 * settings.points :],
         held_out_occupancy=occupancy[2 * settings.points :],
-        betas=torch.from_numpy(scan.betas.astype(np.float32)),
-        joint_rotations=torch.from_numpy(scan.joint_rotations.astype(np.float32)),
-        bone_transforms=posed.bone_transforms[0],
-        joints_canonical=posed.joints_canonical[0],
-        vertices_canonical=posed.vertices_canonical[0, skin],
-        vertices_posed=posed.vertices[0, skin],
+        **under.fields(),
     )
 
 
@@ -180,19 +152,6 @@ def _write_normal_maps(
         path = normal_map_path(folder, view, settings.image_size)
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(normal_image(render_normals(mesh, camera))).save(path)
-
-
-def _write_body_once(path: Path, body: BodyModel, skin: Int[Tensor, " Vs"]) -> None:
-    """One data set, one body model."""
-    parents = torch.tensor(body.parents)
-    mine = PreparedBody(body.vertices_neutral[skin], body.skin_weights[skin], body.joints_neutral, parents)
-    if not path.is_file():
-        write_body(path, mine)
-        return
-    there = read_body(path)
-    same = there.vertices_neutral.shape == mine.vertices_neutral.shape
-    if not same or not torch.allclose(there.vertices_neutral, mine.vertices_neutral, atol=1e-5):
-        raise GdnaError(f"{path}: this folder was prepared with another body model; choose another folder")
 
 
 @contextmanager

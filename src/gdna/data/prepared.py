@@ -111,8 +111,8 @@ class PreparedSet:
             raise GdnaError(f"{self.folder}: opened without points; open it with fields='coarse'")
         indices = indices.to(self.betas.device)
         half = self.coarse.points.shape[1] // 2
-        near = _draw(half, (len(indices), points_per_frame), generator, indices.device)
-        box = _draw(half, (len(indices), points_per_frame // 8), generator, indices.device) + half
+        near = draw_integers(half, (len(indices), points_per_frame), generator, indices.device)
+        box = draw_integers(half, (len(indices), points_per_frame // 8), generator, indices.device) + half
         flat = torch.cat([near, box], 1) + indices[:, None] * (2 * half)
         return CoarseBatch(
             self.person[indices],
@@ -136,7 +136,8 @@ class PreparedSet:
             raise GdnaError(f"{self.folder}: opened without surface and images; open it with fields='fine'")
         indices, views = indices.to(self.betas.device), views.to(self.betas.device)
         count = self.fine.surface_points.shape[1]
-        flat = _draw(count, (len(indices), points_per_frame), generator, indices.device) + indices[:, None] * count
+        drawn = draw_integers(count, (len(indices), points_per_frame), generator, indices.device)
+        flat = drawn + indices[:, None] * count
         surface_points = from_fixed(self.fine.surface_points.flatten(0, 1)[flat])
         cache_points, cache_mask = (
             (surface_points[:, :0], indices.new_zeros((len(indices), 0), dtype=torch.bool))
@@ -194,6 +195,10 @@ def prepared_names(folder: Path | str) -> list[str]:
     return names
 
 
-def _draw(high: int, shape: tuple[int, int], generator: torch.Generator, device: torch.device) -> Int[Tensor, "B N"]:
+def draw_integers(
+    high: int, shape: tuple[int, int], generator: torch.Generator, device: torch.device
+) -> Int[Tensor, "B N"]:
     """Uniform integers from the generator's own device, so that a CPU generator gives the same on every device."""
-    return torch.randint(high, shape, generator=generator, device=generator.device).to(device)
+    pinned = device.type == "cuda" and generator.device.type == "cpu"  # or the copy would wait for the device
+    drawn = torch.randint(high, shape, generator=generator, device=generator.device, pin_memory=pinned)
+    return drawn.to(device, non_blocking=True)

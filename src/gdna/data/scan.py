@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from gdna.body.pickle_reader import read_pickle
-from gdna.body.skeleton import PARENTS
+from gdna.data.scan_params import JOINT_COUNTS, joint_counts, read_params
 from gdna.errors import GdnaError
 from gdna.geometry.files import atomic_path
 from gdna.types import Scan
 
 MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl", ".off")
 MIN_FACES = 100
-ORIGINAL_PARAMS = 86  # scale, translation 3, joint rotations 72, betas 10
 
 
 @dataclass(frozen=True)
@@ -26,16 +22,6 @@ class ScanFiles:
     name: str
     mesh: Path
     params: Path
-
-
-@dataclass(frozen=True)
-class ScanParams:
-    """The body underneath and where it stands in the scan's own frame."""
-
-    betas: Float[np.ndarray, " S"]
-    joint_rotations: Float[np.ndarray, "J 3"]
-    translation: Float[np.ndarray, " 3"]
-    scale: float
 
 
 def find_scans(folder: Path | str, params_folder: Path | str | None = None) -> list[ScanFiles]:
@@ -75,15 +61,16 @@ def find_params(mesh_path: Path, params_folder: Path | str | None = None) -> Pat
     )
 
 
-def read_scan(mesh_path: Path | str, params_path: Path | str | None = None) -> Scan:
+def read_scan(mesh_path: Path | str, params_path: Path | str | None = None, name: str | None = None) -> Scan:
     """Read a mesh and its body parameters (default: the file `find_params` finds) and move it into the body's frame:
-    minus translation, divided by scale. Raises `GdnaError` where anything is missing, broken or does not fit."""
+    minus translation, divided by scale. Its name is the mesh's unless one is given. Raises `GdnaError` where anything
+    is missing, broken or does not fit."""
     mesh_path = Path(mesh_path)
     params_path = find_params(mesh_path) if params_path is None else Path(params_path)
     vertices, faces = read_mesh(mesh_path)
     params = read_params(params_path)
     moved = (vertices - params.translation) / params.scale
-    scan = Scan(mesh_path.stem, moved.astype(np.float32), faces, params.betas, params.joint_rotations)
+    scan = Scan(name or mesh_path.stem, moved.astype(np.float32), faces, params.betas, params.joint_rotations)
     check_scan(scan, str(mesh_path))
     return scan
 
@@ -124,42 +111,12 @@ def read_mesh(path: Path | str) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarra
     return _unite_vertices(vertices, faces)
 
 
-def read_params(path: Path | str) -> ScanParams:
-    """Parameters from an npz or pickle: betas; joint_rotations (24, 3), pose (72,) or global_orient and body_pose;
-    translation (or transl, trans) and scale where they are given; or smpl_params (86,) as the original's files have.
-
-    Raises `GdnaError` where the file is missing or broken, a value is missing, or the number of joints does not fit.
-    """
-    path = Path(path)
-    values = _read_values(path)
-    if "smpl_params" in values:
-        vector = np.asarray(values["smpl_params"], np.float64).ravel()
-        if vector.size != ORIGINAL_PARAMS:
-            raise GdnaError(f"{path}: smpl_params has {vector.size} numbers, expected {ORIGINAL_PARAMS}")
-        values = {"scale": vector[0], "translation": vector[1:4], "pose": vector[4:76], "betas": vector[76:]}
-    pose = _pose(values, path)
-    translation = next((values[k] for k in ("translation", "transl", "trans") if k in values), np.zeros(3))
-    if "betas" not in values:
-        raise GdnaError(f"{path}: no betas among {sorted(values)}; expected the body's shape parameters")
-    params = ScanParams(
-        np.asarray(values["betas"], np.float32).ravel(),
-        pose.astype(np.float32).reshape(-1, 3),
-        np.asarray(translation, np.float64).ravel(),
-        float(np.asarray(values.get("scale", 1.0)).ravel()[0]),
-    )
-    if not (np.isfinite(params.translation).all() and params.translation.size == 3 and 0 < params.scale < np.inf):
-        raise GdnaError(
-            f"{path}: translation {params.translation}, scale {params.scale}; expected three metres, scale above 0"
-        )
-    return params
-
-
 def check_scan(scan: Scan, where: str) -> None:
     """Raise `GdnaError` where a scan cannot be worked with; `where` names it in the message."""
     _check_mesh(scan.vertices, scan.faces, where)
-    if scan.joint_rotations.shape != (len(PARENTS), 3):
+    if scan.joint_rotations.shape[1:] != (3,) or len(scan.joint_rotations) not in JOINT_COUNTS:
         raise GdnaError(
-            f"{where}: {len(scan.joint_rotations)} joint rotations, expected {len(PARENTS)} (axis-angle, root first)"
+            f"{where}: {len(scan.joint_rotations)} joint rotations, expected {joint_counts()} (axis-angle, root first)"
         )
     if not (np.isfinite(scan.betas).all() and np.isfinite(scan.joint_rotations).all()):
         raise GdnaError(f"{where}: body parameters that are not finite; check the registration of this scan")
@@ -187,31 +144,3 @@ def _unite_vertices(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray
     faces = rank[group][faces]
     proper = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     return vertices[first[order]], faces[proper]
-
-
-def _read_values(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise GdnaError(f"{path}: not found; expected body parameters (npz or pkl)")
-    if path.suffix.lower() == ".pkl":
-        values = read_pickle(path)
-        if not isinstance(values, dict):
-            raise GdnaError(f"{path}: holds a {type(values).__name__}, expected a dict of body parameters")
-        return values
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except Exception as error:  # a broken file can make the reader raise anything
-        raise GdnaError(f"{path}: not a readable npz of numbers ({error})") from error
-
-
-def _pose(values: Mapping[str, Any], path: Path) -> Float[np.ndarray, " n"]:
-    if "global_orient" in values and "body_pose" in values:
-        pose = np.concatenate([np.asarray(values[k], np.float64).ravel() for k in ("global_orient", "body_pose")])
-    else:
-        key = next((k for k in ("joint_rotations", "pose", "poses") if k in values), None)
-        if key is None:
-            raise GdnaError(f"{path}: no joint_rotations (24, 3) or pose (72,) among {sorted(values)}")
-        pose = np.asarray(values[key], np.float64).ravel()
-    if pose.size != 3 * len(PARENTS):
-        raise GdnaError(f"{path}: {pose.size / 3:g} joint rotations, expected {len(PARENTS)} (axis-angle, root first)")
-    return pose

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,7 @@ class CacheStack:
     points: Float[Tensor, "K 3"]
     mask: Bool[Tensor, "n V P"]
     start: Int[Tensor, "n V"]
+    most: int  # hits of one view
 
 
 def common_settings(paths: list[Path]) -> tuple[int, int]:
@@ -73,19 +76,25 @@ def open_coarse(paths: list[Path], device: torch.device | str) -> CoarseStack:
 
 
 def open_fine(paths: list[Path], num_views: int, image_size: int, device: torch.device | str) -> FineStack:
-    from PIL import Image
-
     stacks = stack(paths, ("surface_points", "surface_normals"), device)
     images = torch.empty((len(paths), num_views, image_size, image_size, 3), dtype=torch.uint8, device=device)
-    for i, path in enumerate(paths):
-        for view in range(num_views):
-            file = normal_map_path(path.parent, view, image_size)
-            try:
-                content = np.array(Image.open(file).convert("RGB"))
-            except OSError as error:
-                raise GdnaError(f"{file}: cannot be read ({error}); prepare the scan again") from error
-            images[i, view] = torch.from_numpy(content)
+    with ThreadPoolExecutor() as pool:  # decoding lets other threads run
+        for i, views in enumerate(pool.map(partial(_views, num_views=num_views, image_size=image_size), paths)):
+            images[i] = torch.from_numpy(views)
     return FineStack(stacks["surface_points"], stacks["surface_normals"], images)
+
+
+def _views(path: Path, num_views: int, image_size: int) -> UInt8[np.ndarray, "V H W 3"]:
+    from PIL import Image
+
+    images = []
+    for view in range(num_views):
+        file = normal_map_path(path.parent, view, image_size)
+        try:
+            images.append(np.array(Image.open(file).convert("RGB")))
+        except OSError as error:
+            raise GdnaError(f"{file}: cannot be read ({error}); prepare the scan again") from error
+    return np.stack(images)
 
 
 def open_cache(folder: Path, names: Sequence[str], num_views: int, device: torch.device | str) -> CacheStack:
@@ -100,7 +109,7 @@ def open_cache(folder: Path, names: Sequence[str], num_views: int, device: torch
     counts = mask.sum(-1).flatten()
     start = (counts.cumsum(0) - counts).view(mask.shape[:2])
     points = torch.cat([c.points_neutral for c in caches])
-    return CacheStack(points.to(device), mask.to(device), start.to(device))
+    return CacheStack(points.to(device), mask.to(device), start.to(device), int(counts.max()))
 
 
 def pixels(

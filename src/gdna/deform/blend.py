@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gdna.fields.bound_weights import BoundWeights
 from gdna.geometry.linalg import inverse_3x3, matvec
 
 WeightsAt = Callable[[Tensor], Tensor]
@@ -38,7 +39,7 @@ def blend_transforms(
     return (weights @ bone_transforms[:, :, :3].flatten(2)).unflatten(-1, (3, 4))
 
 
-def transform(blended: Float[Tensor, "*b 3 4"], points: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+def transform(blended: Float[Tensor, "*#b 3 4"], points: Float[Tensor, "*#b 3"]) -> Float[Tensor, "*_ 3"]:
     return matvec(blended[..., :3], points) + blended[..., 3]
 
 
@@ -49,11 +50,28 @@ def skin(
     return transform(blend_transforms(weights_at(points_canonical), bone_transforms), points_canonical)
 
 
+def skin_with_jacobian(
+    points_canonical: Float[Tensor, "B M 3"],
+    bone_transforms: Float[Tensor, "B J 4 4"],
+    weights_at: BoundWeights,
+    dtype: torch.dtype | None = None,
+) -> tuple[Float[Tensor, "B M 3"], Float[Tensor, "B M 3 3"]]:
+    """Posed points and d posed / d canonical (rows: posed axes), without differentiating backward.
+
+    J = sum_j w_j R_j + sum_j (T_j x) (dw_j / dx)^T. The networks compute in `dtype` (None: the points' own).
+    """
+    weights, slopes = weights_at.with_jacobian(points_canonical, dtype)
+    flat = bone_transforms[:, :, :3].flatten(2)
+    stacked = (torch.cat([weights[None], slopes]) @ flat).unflatten(-1, (3, 4))
+    moved = transform(stacked, points_canonical)
+    return moved[0], stacked[0, ..., :3] + moved[1:].permute(1, 2, 3, 0)
+
+
 def rigid_starts(
     points_posed: Float[Tensor, "B N 3"], bone_transforms: Float[Tensor, "B J 4 4"], bones: tuple[int, ...]
 ) -> Float[Tensor, "B N I 3"]:
     """Each point moved back rigidly with each of the given bones."""
-    chosen = bone_transforms[:, list(bones)]
+    chosen = torch.stack([bone_transforms[:, bone] for bone in bones], 1)  # a list as index would wait for the device
     inverse = inverse_3x3(chosen[..., :3, :3])
     offset = points_posed[:, :, None] - chosen[:, None, :, :3, 3]
     return matvec(inverse[:, None], offset)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gdna.deform.blend import WeightsAt, rigid_starts, transform
 from gdna.deform.broyden import BroydenSettings, Roots, broyden
-from gdna.deform.grid import TransformGrid, WeightGrid, blend_grid
+from gdna.deform.grid import TransformGrid
 from gdna.deform.packing import gather, pack, unpack
 from gdna.deform.reference import drop_duplicates, skinning_residual
 from gdna.deform.settings import SearchSettings
@@ -22,10 +22,9 @@ def search_grid(
     bone_transforms: Float[Tensor, "B J 4 4"],
     weights_at: WeightsAt,
     settings: SearchSettings,
-    grid: WeightGrid,
+    blended: TransformGrid,
 ) -> Correspondences:
     """The answer of `search_reference` but for the few roots that the grid cannot see."""
-    blended = blend_grid(grid, bone_transforms)
     starts = rigid_starts(points_posed, bone_transforms, settings.init_bones)
     targets = points_posed[:, :, None].expand_as(starts).flatten(1, 2)
     roots = _on_grid(starts.flatten(1, 2), targets, blended, settings)

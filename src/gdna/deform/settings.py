@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gdna.errors import GdnaError
 
-BACKENDS = ("auto", "reference", "grid")
+BACKENDS = ("auto", "reference", "grid", "fused")
 REPACK_GPU = 3
 INIT_BONES = (0, 1, 2, 4, 5, 16, 17, 18, 19)  # pelvis, hips, knees, shoulders, elbows
 
@@ -25,6 +25,22 @@ class GridSettings:
 
 
 @dataclass(frozen=True)
+class FusedSettings:
+    """The search of the fused backend around that on the grid."""
+
+    every_bone: bool = True  # starts from all bones instead of `init_bones`
+    steps: int = 15  # on the grid
+    candidate: float = 0.01  # residual on the grid, metres, that is worth polishing
+    merge: float = 1e-3  # candidates closer than this are one, metres
+    evaluations: int = 4  # of the networks per candidate
+    more_evaluations: int = 7  # of those that did not converge
+    more_room: float = 0.5  # such candidates per point that are held; on a GPU
+    rescue_evaluations: int = 15  # from every start, of points that have no root by then
+    rescue_room: float = 0.02  # such points that are held, as a share; on a GPU
+    room: float = 3.0  # candidates per point that are held; on a GPU
+
+
+@dataclass(frozen=True)
 class SearchSettings:
     max_steps: int = 50
     tolerance: float = 1e-5  # residual of a converged root, metres
@@ -33,6 +49,7 @@ class SearchSettings:
     duplicate: float = 1e-3  # roots closer than this are one, metres
     backend: str = "auto"
     grid: GridSettings = field(default_factory=GridSettings)
+    fused: FusedSettings = field(default_factory=FusedSettings)
 
     def repack_for(self, device: str) -> int:
         """Steps between dropping finished points: on a GPU they cost less than the waiting."""

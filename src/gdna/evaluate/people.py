@@ -12,9 +12,10 @@ from torch import Tensor
 from gdna.evaluate.distribution import DistributionDistance, compare, mean_pairwise_distance, nearest
 from gdna.evaluate.features import FeatureNetwork, extract_features
 from gdna.evaluate.maps import Image, ViewSettings, images_of, prepared_images, render_pairs
+from gdna.evaluate.reconstruct import reconstruct
 from gdna.evaluate.sets import ScanSet, evenly
 from gdna.generate.people import Model, Person
-from gdna.types import Motion, PosedMesh
+from gdna.types import BodyParams, PosedMesh
 
 SHOWN = 8  # people on the sheet of nearest neighbours
 NEIGHBOURS = 3
@@ -83,7 +84,10 @@ def draw_people(model: Model, poses: Float[Tensor, "K J 3"], count: int, seed: i
 
 def posed_person(person: Person, joint_rotations: Float[Tensor, "J 3"], resolution: int) -> PosedMesh:
     """The person's mesh in a pose, its root where the body model puts it."""
-    return person.mesh(resolution).animate(Motion("pose", joint_rotations[None], torch.zeros(1, 3), 1.0))[0]
+    rotations = joint_rotations[None].to(person.model.device)
+    with torch.no_grad():
+        posed = person.model.body(BodyParams(person.betas[None], rotations, rotations.new_zeros(1, 3)))
+    return reconstruct(person, posed.bone_transforms[0], resolution)
 
 
 def generated_images(mesh: PosedMesh, views: ViewSettings) -> tuple[list[Image], list[Image]]:

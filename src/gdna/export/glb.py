@@ -7,7 +7,7 @@ mesh is bound in the canonical pose. Nodes turned by T_j = G_j(pose) G_j(canonic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gdna.body.skeleton import (
-    JOINT_NAMES,
+    JOINTS_OF,
     PARENTS,
     bone_poses,
     canonical_rotations,
     rigid_inverse,
+    rotations_for,
     zero_pose_joints,
 )
 from gdna.errors import GdnaError
@@ -42,14 +43,15 @@ def write_glb(path: Path | str, avatar: AvatarMesh, motion: Motion | None = None
     """The avatar with its skeleton, and `motion` as an animation clip at its frame rate.
 
     Without a motion it stands in the canonical pose. glTF viewers take four influences a vertex at least; those beyond
-    are in further sets, which most take. Raises `GdnaError` where skeleton or motion are not of the 24 joints.
+    are in further sets, which most take. Raises `GdnaError` where the skeleton is none of those with names, or the
+    motion of another.
     """
-    if avatar.parents != PARENTS:
+    if avatar.parents not in JOINTS_OF:
         raise GdnaError(
-            f"{path}: the avatar has {len(avatar.parents)} bones; a rig is written for the 24 of SMPL's tree"
+            f"{path}: the avatar has {len(avatar.parents)} bones; a rig is written for SMPL's, SMPL-H's or SMPL-X's"
         )
     buffer = GltfBuffer()
-    rest = _rest(avatar.joints.detach().cpu().double())
+    rest = _rest(avatar.joints.detach().cpu().double(), avatar.parents)
     tree: Json = {
         "asset": {"version": "2.0", "generator": "gdna"},
         "scene": 0,
@@ -60,7 +62,7 @@ def write_glb(path: Path | str, avatar: AvatarMesh, motion: Motion | None = None
         "skins": [_skin(buffer, rest)],
     }
     if motion is not None:
-        _check_motion(path, motion)
+        motion = _fitted(path, motion, avatar.parents)
         tree["animations"] = [_animation(buffer, motion, rest)]
     buffer.write(path, tree)
 
@@ -69,31 +71,33 @@ def write_glb(path: Path | str, avatar: AvatarMesh, motion: Motion | None = None
 class _Rest:
     """The canonical pose: each joint's rotation and offset relative to its parent, and where the joints' frames lie."""
 
-    rotations: Float[Tensor, "24 3 3"]
-    offsets: Float[Tensor, "24 3"]
-    frames: Float[Tensor, "24 4 4"]
+    parents: tuple[int, ...]
+    rotations: Float[Tensor, "J 3 3"]
+    offsets: Float[Tensor, "J 3"]
+    frames: Float[Tensor, "J 4 4"]
 
 
-def _rest(joints: Float[Tensor, "24 3"]) -> _Rest:
-    rotations, zero = canonical_rotations().to(joints), zero_pose_joints(joints)
-    offsets = torch.cat([zero[:1], zero[1:] - zero[list(PARENTS[1:])]])
-    return _Rest(axis_angle_to_matrix(rotations), offsets, bone_poses(rotations[None], zero[None])[0])
+def _rest(joints: Float[Tensor, "J 3"], parents: tuple[int, ...]) -> _Rest:
+    rotations, zero = canonical_rotations(len(parents)).to(joints), zero_pose_joints(joints, parents)
+    offsets = torch.cat([zero[:1], zero[1:] - zero[list(parents[1:])]])
+    frames = bone_poses(rotations[None], zero[None], parents)[0]
+    return _Rest(parents, axis_angle_to_matrix(rotations), offsets, frames)
 
 
 def _nodes(rest: _Rest) -> list[Json]:
     """One node a joint; node j + 1 is joint j, the mesh's node being the first."""
     nodes = []
-    for joint, name in enumerate(JOINT_NAMES):
+    for joint, name in enumerate(JOINTS_OF[rest.parents]):
         node: Json = {"name": name, "translation": rest.offsets[joint].tolist()}
         node["rotation"] = matrix_to_quaternion(rest.rotations[joint]).tolist()
-        children = [1 + child for child, parent in enumerate(PARENTS) if parent == joint]
+        children = [1 + child for child, parent in enumerate(rest.parents) if parent == joint]
         nodes.append({**node, "children": children} if children else node)
     return nodes
 
 
 def _skin(buffer: GltfBuffer, rest: _Rest) -> Json:
     inverse_bind = buffer.add(rigid_inverse(rest.frames).float().numpy())
-    return {"joints": list(range(1, 1 + len(PARENTS))), "inverseBindMatrices": inverse_bind, "skeleton": 1}
+    return {"joints": list(range(1, 1 + len(rest.parents))), "inverseBindMatrices": inverse_bind, "skeleton": 1}
 
 
 def _primitive(buffer: GltfBuffer, avatar: AvatarMesh) -> Json:
@@ -128,7 +132,7 @@ def _animation(buffer: GltfBuffer, motion: Motion, rest: _Rest) -> Json:
     rotations = motion.joint_rotations.detach().cpu().double()
     quaternions = _floats(continuous(matrix_to_quaternion(axis_angle_to_matrix(rotations))))
     translation = _floats(motion.translation.detach().cpu().double() + rest.offsets[0])
-    tracks = [(1 + joint, "rotation", quaternions[:, joint]) for joint in range(len(PARENTS))]
+    tracks = [(1 + joint, "rotation", quaternions[:, joint]) for joint in range(len(rest.parents))]
     tracks.append((1, "translation", translation))
     return {
         "name": motion.name,
@@ -146,13 +150,14 @@ def continuous(quaternions: Float[Tensor, "T J 4"]) -> Float[Tensor, "T J 4"]:
     return torch.cat([quaternions[:1], quaternions[1:] * sign])
 
 
-def _check_motion(path: Path | str, motion: Motion) -> None:
+def _fitted(path: Path | str, motion: Motion, parents: tuple[int, ...]) -> Motion:
     frames, joints = motion.joint_rotations.shape[:2]
-    if joints != len(PARENTS) or frames < 1 or not motion.frame_rate > 0:
+    if joints not in (len(PARENTS), len(parents)) or frames < 1 or not motion.frame_rate > 0:
         raise GdnaError(
             f"{path}: motion {motion.name!r} has {frames} frames of {joints} joints at {motion.frame_rate} a second; "
-            f"expected at least one frame, {len(PARENTS)} joints and a positive rate"
+            f"expected at least one frame, {len(parents)} joints and a positive rate"
         )
+    return replace(motion, joint_rotations=rotations_for(motion, parents))
 
 
 def _floats(values: Tensor) -> Float[np.ndarray, "..."]:

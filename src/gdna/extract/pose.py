@@ -37,7 +37,7 @@ def _frames(avatar: AvatarMesh, bone_transforms: Float[Tensor, "T J 4 4"]) -> It
         blended = torch.matmul(transforms.flatten(2).mT, weights).unflatten(1, (3, 4))
         posed = (blended[:, :, :3] * vertices).sum(2) + blended[:, :, 3]
         turned = (_cofactors(blended[:, :, :3]) * normals).sum(2)
-        turned /= turned.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        turned *= turned.square().sum(1, keepdim=True).clamp_min(1e-24).rsqrt()
         for frame in range(len(posed)):
             yield PosedMesh(posed[frame].T.contiguous(), avatar.faces, turned[frame].T.contiguous())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,10 +25,19 @@ class OccupancyField(nn.Module):
         self.mlp = ConditionedMlp(sizes)
         geometric_init(self.mlp, bias)
 
+    def bind(self, features: Float[Tensor, "B C D H W"]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """`forward` for people of whom many points are asked."""
+        mlp = self.mlp.bind()
+
+        def ask(points_neutral: Float[Tensor, "B N 3"]) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N K"]]:
+            points = to_box(points_neutral)
+            logits, hidden = mlp(points, read_volume(features, points))
+            return self.logit_scale * logits[..., 0], hidden
+
+        return ask
+
     def forward(
         self, points_neutral: Float[Tensor, "B N 3"], features: Float[Tensor, "B C D H W"]
     ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N K"]]:
         """Returns logits and the last hidden activation, which the normal field reads."""
-        points = to_box(points_neutral)
-        logits, hidden = self.mlp(points, None, read_volume(features, points))
-        return self.logit_scale * logits[..., 0], hidden
+        return self.bind(features)(points_neutral)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gdna.fields.mlp import ConditionedMlp, MlpSizes
+from gdna.fields.mlp import BoundMlp, ConditionedMlp, MlpSizes
 
 BETA_UNIT = 10.0  # betas enter divided by it
 FIRST_LENGTH = 1e-2
@@ -31,8 +31,12 @@ class ShapeWarp(nn.Module):
 
     def bind(self, betas: Float[Tensor, "B S"]) -> Callable[[Tensor], Tensor]:
         """`forward` for bodies that many points are asked of; betas past the condition's size are left out."""
-        mlp = self.mlp.bind(betas[:, : self.mlp.sizes.dim_condition] / BETA_UNIT)
+        mlp = self.bind_mlp(betas)
         return lambda points_canonical: points_canonical + mlp(points_canonical)[0]
+
+    def bind_mlp(self, betas: Float[Tensor, "B S"]) -> BoundMlp:
+        """The perceptron of displacements for these bodies."""
+        return self.mlp.bind(betas[:, : self.mlp.sizes.dim_condition] / BETA_UNIT)
 
     def forward(self, points_canonical: Float[Tensor, "B N 3"], betas: Float[Tensor, "B S"]) -> Float[Tensor, "B N 3"]:
         """Neutral points, metres."""

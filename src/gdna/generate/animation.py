@@ -9,8 +9,7 @@ from typing import overload
 from jaxtyping import Float
 from torch import Tensor
 
-from gdna.body.skeleton import PARENTS, bone_transforms, zero_pose_joints
-from gdna.errors import GdnaError
+from gdna.body.skeleton import bone_transforms, rotations_for, zero_pose_joints
 from gdna.extract.pose import pose_mesh
 from gdna.types import AvatarMesh, Motion, PosedMesh
 
@@ -41,11 +40,6 @@ class Animation(Sequence[PosedMesh]):
 
 def animate(avatar: AvatarMesh, motion: Motion) -> Animation:
     """A person playing a clip. Raises `GdnaError` where the clip is for another skeleton."""
-    if motion.joint_rotations.shape[1] != len(avatar.parents) or avatar.parents != PARENTS:
-        raise GdnaError(
-            f"motion {motion.name}: {motion.joint_rotations.shape[1]} joints for a person of {len(avatar.parents)}; "
-            f"expected the {len(PARENTS)} joints of SMPL's tree"
-        )
-    joints = zero_pose_joints(avatar.joints).expand(len(motion.joint_rotations), -1, -1)
-    rotations, translation = motion.joint_rotations.to(joints), motion.translation.to(joints)
-    return Animation(avatar, bone_transforms(rotations, joints, translation), motion.frame_rate)
+    joints = zero_pose_joints(avatar.joints, avatar.parents).expand(len(motion.joint_rotations), -1, -1)
+    rotations, translation = rotations_for(motion, avatar.parents).to(joints), motion.translation.to(joints)
+    return Animation(avatar, bone_transforms(rotations, joints, translation, avatar.parents), motion.frame_rate)

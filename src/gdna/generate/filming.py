@@ -101,11 +101,12 @@ def _same_shape(one: Person, other: Person) -> bool:
 @torch.no_grad()
 def _field_normals(vertices: Float[Tensor, "V 3"], person: Person) -> Float[Tensor, "V 3"]:
     network = person.model.network
-    subject = network.subject(person.codes, person.betas[None])
+    fields = network.bind(network.subject(person.codes, person.betas[None]))
+    assert fields.normals is not None
     parts = []
     for points in vertices.split(CPU_POINTS_AT_ONCE if vertices.device.type == "cpu" else GPU_POINTS_AT_ONCE):
-        _, hidden, points_neutral = network.occupancy_canonical(points[None], subject)
-        parts.append(network.normals_neutral(points_neutral, hidden, subject)[0])
+        points_neutral = fields.to_neutral(points[None])
+        parts.append(fields.normals(points_neutral, fields.occupancy(points_neutral)[1])[0])
     return torch.cat(parts)
 
 

@@ -35,6 +35,9 @@ def checkpoint_path(path: Path | str) -> Path:
     """`path` itself, or the checkpoint in the experiment folder `path`. Raises `GdnaError` where there is none."""
     path = Path(path)
     if path.is_dir() and not (path / CHECKPOINT).is_file():
+        original = path / CHECKPOINT.with_suffix(".ckpt")
+        if original.is_file():
+            raise GdnaError(f"{path}: a checkpoint of the original inside; run gdna import-checkpoint {original} first")
         raise GdnaError(f"{path}: no {CHECKPOINT} inside; train there first (gdna train expname={path.name})")
     if not path.exists():
         raise GdnaError(f"{path}: not found; expected a checkpoint or an experiment's folder that gdna train wrote")
@@ -84,11 +87,18 @@ def _body(config: ModelConfig, where: Path, smpl_path: Path | str | None, device
     if smpl_path is not None:
         from gdna.body.smpl import Smpl
 
-        body = Smpl(smpl_path)
+        body = Smpl(smpl_path, config.num_betas)
+        if len(body.parents) != config.num_bones:
+            body = Smpl(smpl_path, config.num_betas, "body")
     if body.num_betas != config.num_betas:
         raise GdnaError(
             f"{where}: trained on bodies of {config.num_betas} betas, the body at hand has {body.num_betas}; "
             "give the body it was trained on (datamodule.body=smpl datamodule.body_path=YOUR_SMPL.pkl, or open)"
+        )
+    if len(body.parents) != config.num_bones:
+        raise GdnaError(
+            f"{where}: trained on bodies of {config.num_bones} bones, the body at hand has {len(body.parents)}; give "
+            "the body it was trained on (datamodule.body=smplh, smplx)"
         )
     return body_on(body, device)
 

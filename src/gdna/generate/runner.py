@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from gdna.body.skeleton import rotations_for
 from gdna.data.motion import keep_in_view, load_motion, resample
 from gdna.errors import GdnaError
 from gdna.export.glb import write_glb
@@ -89,9 +90,11 @@ class _Picker:
 def open_scene(model: Model, settings: GenerateSettings) -> Scene:
     """Reads the motion and the person to start from."""
     rate = settings.number("frame_rate", FRAME_RATES.get(settings.eval_mode, FRAME_RATE))
+    motion = resample(clip(settings), rate)
+    motion = replace(motion, joint_rotations=rotations_for(motion, model.body.parents))
     return Scene(
         model=model,
-        motion=resample(clip(settings), rate),
+        motion=motion,
         start=model.load_person(settings.load) if settings.load else None,
         frames=settings.frames,
         segment=settings.segment,

@@ -52,22 +52,30 @@ def largest_component(
     vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]
 ) -> tuple[Int[Tensor, " W"], Int[Tensor, "G 3"]]:
     """The connected part with the most area: which vertices it keeps (ascending), and its faces, indexing those."""
-    import numpy as np
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(vertices)
-    corners = faces.cpu().numpy()
-    starts, ends = corners[:, [0, 1]].ravel(), corners[:, [1, 2]].ravel()
-    graph = coo_matrix((np.ones(len(starts), np.int8), (starts, ends)), (count, count))
-    _, part = connected_components(graph, directed=False)
-    part_of_vertex = torch.from_numpy(part.astype(np.int64)).to(faces.device)
-    part_of_face = part_of_vertex[faces[:, 0]]
-    area = torch.zeros(int(part.max()) + 1, device=faces.device, dtype=vertices.dtype)
-    area.index_add_(0, part_of_face, face_areas(vertices, faces))
-    keep = part_of_vertex == area.argmax()
+    part = connected_parts(torch.cat([faces[:, [0, 1]], faces[:, [1, 2]]]), len(vertices))
+    area = torch.zeros_like(vertices[:, 0]).index_add_(0, part[faces[:, 0]], face_areas(vertices, faces))
+    keep = part == area.argmax()
     renumbered = keep.cumsum(0) - 1
     return keep.nonzero()[:, 0], renumbered[faces[keep[faces[:, 0]]]]
+
+
+def connected_parts(edges: Int[Tensor, "E 2"], count: int) -> Int[Tensor, " V"]:
+    """The lowest vertex of each vertex's part, for `count` vertices.
+
+    In rounds on the vertices' device: each part that has an edge to one of a lower number joins the lowest such; then
+    all vertices look up where their part has gone. (After Shiloach and Vishkin, J. Algorithms 1982.)
+    """
+    part = torch.arange(count, device=edges.device)
+    first, second = edges.unbind(1)
+    while True:
+        ends = torch.stack([part[first], part[second]])
+        between = (ends[0] != ends[1]).nonzero()[:, 0]
+        if len(between) == 0:
+            return part
+        first, second, ends = first[between], second[between], ends[:, between]
+        part.scatter_reduce_(0, ends.amax(0), ends.amin(0), "amin")
+        for _ in range(count.bit_length()):  # paths of any length are followed to their end
+            part = part[part]
 
 
 @dataclass(frozen=True)

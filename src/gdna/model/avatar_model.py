@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from gdna.deform.blend import WeightsAt, blend_transforms
-from gdna.deform.grid import WeightGrid, sample_weights
+from gdna.deform.grid import TransformGrid, WeightGrid, sample_weights
 from gdna.deform.implicit import attach_gradient
 from gdna.deform.packing import gather, pack, unpack
-from gdna.deform.search import SearchSettings, find_correspondences
+from gdna.deform.search import SearchSettings, find_correspondences, full_precision, make_grid
+from gdna.fields.bound_weights import BoundWeights
 from gdna.fields.generator import ShapeGenerator
 from gdna.fields.mlp import MlpSizes
 from gdna.fields.normal import NormalField
@@ -21,6 +22,7 @@ from gdna.fields.occupancy import OccupancyField
 from gdna.fields.skinning import SkinningField
 from gdna.fields.warp import ShapeWarp
 from gdna.geometry.linalg import inverse_3x3, matvec
+from gdna.model.bound import BoundFields
 from gdna.model.config import ModelConfig
 from gdna.types import Codes, Subject
 
@@ -36,6 +38,7 @@ class PosedQuery:
     points_neutral: Float[Tensor, "B N 3"]  # of the root with the largest logit
     hidden: Float[Tensor, "B N K"]
     found: Bool[Tensor, "B N"]
+    dropped: Int[Tensor, ""]  # correspondences that fixed capacities had no room for
 
 
 class AvatarModel(nn.Module):
@@ -78,6 +81,15 @@ class AvatarModel(nn.Module):
         """Run the generator once for people of these codes in these bodies."""
         return Subject(betas, codes.shape, codes.detail, self.generator(codes.shape))
 
+    def bind(self, subject: Subject) -> BoundFields:
+        """The fields of these people, to be asked many times."""
+        return BoundFields(
+            self.warp.bind(subject.betas),
+            self.occupancy.bind(subject.features),
+            self.skinning.bind(subject.shape),
+            self.normal.bind(subject.detail) if self.config.stage == "fine" else None,
+        )
+
     def to_neutral(
         self, points_canonical: Float[Tensor, "B N 3"], betas: Float[Tensor, "B S"]
     ) -> Float[Tensor, "B N 3"]:
@@ -100,12 +112,24 @@ class AvatarModel(nn.Module):
         return self.skinning(points_neutral, subject.shape)
 
     def weights_at(self, subject: Subject) -> WeightsAt:
-        """Skinning weights as a function of the canonical point, for the parameters as they are now."""
-        warp, skinning = self.warp.bind(subject.betas), self.skinning.bind(subject.shape)
-        return lambda points_canonical: skinning(warp(points_canonical))
+        """Skinning weights as a function of the canonical point, for the parameters as they are now.
+
+        The search of the original leaves the warp out (`DeformerConfig.weights_at`), all else asks at neutral points.
+        """
+        if self.config.deformer.weights_at == "canonical":
+            return self.skinning.bind(subject.shape)
+        warp, skinning = self.warp.bind_mlp(subject.betas), self.skinning.mlp.bind(subject.shape)
+        return BoundWeights(warp, skinning, self.skinning.blend)
+
+    def transform_grid(
+        self, subject: Subject, bone_transforms: Float[Tensor, "B J 4 4"], search: SearchSettings
+    ) -> TransformGrid:
+        """For asking `occupancy_posed` many times of the same people in the same poses (rays)."""
+        like = subject.features.new_empty(len(subject.betas), 0, 3)
+        return make_grid(like, bone_transforms, self.weights_at(subject), search)
 
     def weight_grid(self, subject: Subject, search: SearchSettings) -> WeightGrid:
-        """For asking `occupancy_posed` many times of the same people (rays, frames, pose fitting)."""
+        """For asking `occupancy_posed` many times of the same people in many poses (frames, pose fitting)."""
         return sample_weights(
             self.weights_at(subject), subject.features.new_empty(len(subject.betas), 0, 3), search.grid
         )
@@ -134,24 +158,33 @@ class AvatarModel(nn.Module):
         bone_transforms: Float[Tensor, "B J 4 4"],
         subject: Subject,
         search: SearchSettings,
-        grid: WeightGrid | None = None,
+        grid: WeightGrid | TransformGrid | None = None,
+        capacity: int | None = None,
     ) -> PosedQuery:
         """Largest logit over a point's canonical correspondences. Gradients reach all fields, the shape code, and
-        `points_posed` and `bone_transforms` where they ask for it."""
+        `points_posed` and `bone_transforms` where they ask for it.
+
+        The fields see the correspondences in `capacity` columns per subject; those beyond count in `dropped`. Without
+        a capacity there are as many columns as it takes, and the device is waited for to learn how many.
+        """
         weights_at = self.weights_at(subject)
         found = find_correspondences(points_posed, bone_transforms, weights_at, search, grid)
         tries = found.converged.shape[2]
-        packed = pack(found.points_canonical.flatten(1, 2), found.converged.flatten(1))
+        packed = pack(found.points_canonical.flatten(1, 2), found.converged.flatten(1), capacity)
         targets = gather(points_posed, packed.index // tries)
-        roots = attach_gradient(packed.values, targets, bone_transforms, weights_at)
-        logits, hidden, points_neutral = self.occupancy_canonical(roots, subject)
+        with full_precision():  # where points lie is always exact
+            roots = attach_gradient(packed.values, targets, bone_transforms, weights_at)
+            points_neutral = self.to_neutral(roots, subject.betas)
+        logits, hidden = self.occupancy_neutral(points_neutral, subject)
+        logits = logits.float()
         everywhere = unpack(logits, packed, logits.new_full(packed.position.shape, OUTSIDE))
         best, start = everywhere.unflatten(1, (-1, tries)).max(-1)
         column = packed.position.unflatten(1, (-1, tries)).gather(-1, start[..., None])[..., 0]
-        any_found = found.converged.any(-1)
+        any_found = packed.kept.unflatten(1, (-1, tries)).any(-1)
         return PosedQuery(
             best,
             torch.where(any_found[..., None], gather(points_neutral, column), 0.0),
             torch.where(any_found[..., None], gather(hidden, column), 0.0),
             any_found,
+            packed.overflow if found.dropped is None else packed.overflow + found.dropped,
         )

@@ -42,6 +42,9 @@ class DeformerConfig:
     max_steps: int = key(50, "Broyden steps of the correspondence search (10 in the fine stage)")
     soft_blend: float = key(20.0, "sharpness of skinning weights")
     init_bones: tuple[int, ...] = key(INIT_BONES, "bones from which the search starts")
+    weights_at: str = key(
+        "neutral", "where the search asks the skinning field: at the neutral point, or canonical as in the original"
+    )
     warp_betas: int = key(10, "leading betas that the warp sees; the open body's later ones move less than 0.7 mm")
     disp_network: MlpConfig = field(default_factory=MlpConfig)
     lbs_network: MlpConfig = field(default_factory=MlpConfig)
@@ -62,6 +65,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.stage not in ("coarse", "fine"):
             raise GdnaError(f"model.stage: found {self.stage!r}, expected 'coarse' or 'fine'")
+        if self.deformer.weights_at not in ("neutral", "canonical"):
+            raise GdnaError(
+                f"model.deformer.weights_at: found {self.deformer.weights_at!r}, expected 'neutral' or 'canonical'"
+            )
         if not self.deformer.init_bones or max(self.deformer.init_bones) >= self.num_bones:
             raise GdnaError(
                 f"model.deformer.init_bones: found {self.deformer.init_bones}, expected bones below {self.num_bones}"

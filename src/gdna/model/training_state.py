@@ -15,6 +15,7 @@ from gdna.model.checkpoint import check_tensors
 from gdna.model.tensor_file import read_tensors, write_tensors
 
 FORMAT = "gdna-training-1"
+OF_THE_DEVICE = ("fused", "capturable", "foreach")  # settings of an optimiser that a run may change on its way
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def _flatten(name: str, optimizer: torch.optim.Optimizer, tensors: dict[str, Ten
                 tensors[f"optimizer.{name}.{index}.{key}"] = value
             else:
                 plain.setdefault(str(index), {})[key] = value
-    return {"state": plain, "groups": state["param_groups"]}
+    groups = [{k: v.item() if isinstance(v, Tensor) else v for k, v in g.items()} for g in state["param_groups"]]
+    return {"state": plain, "groups": groups}
 
 
 def _restore(
@@ -84,10 +86,23 @@ def _restore(
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor
     groups = [
-        {k: tuple(v) if isinstance(now.get(k), tuple) else v for k, v in group.items()}
+        {k: now[k] if k in OF_THE_DEVICE else _like(v, now.get(k)) for k, v in group.items()}
         for group, now in zip(saved["groups"], current, strict=True)
     ]
+    parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, entries in state.items():
+        parameter = parameters[number]
+        same = {k: v for k, v in entries.items() if isinstance(v, Tensor) and v.shape == parameter.shape}
+        # in the parameter's memory layout, which fused optimisers take for granted
+        entries |= {k: torch.empty_like(parameter).copy_(v) for k, v in same.items()}
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _like(value: Any, now: Any) -> Any:
+    """A value from JSON as the optimiser keeps it."""
+    if isinstance(now, Tensor):
+        return torch.full_like(now, value)
+    return tuple(value) if isinstance(now, tuple) else value
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

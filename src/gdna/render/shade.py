@@ -59,10 +59,10 @@ def shaded_image(
 
 
 def render_pair(
-    mesh: PosedMesh, camera: Orthographic, antialias: int = 2, studio: Studio = STUDIO
+    mesh: PosedMesh, camera: Orthographic, antialias: int = 2, studio: Studio = STUDIO, backend: str = "auto"
 ) -> UInt8[np.ndarray, "h w2 3"]:
     """`shaded_image` and, to its right, `normal_image`, from one rasterisation."""
-    normal_map = render_normals(mesh, camera.supersampled(antialias))
+    normal_map = render_normals(mesh, camera.supersampled(antialias), backend)
     return np.concatenate([_shaded(normal_map, antialias, studio), normal_image(normal_map, antialias)], 1)
 
 
@@ -94,8 +94,10 @@ def _clay(normals: Float[Tensor, "P 3"], studio: Studio) -> Float[Tensor, "P 3"]
 
 
 def _averaged(image: Float[Tensor, "H W 3"], factor: int) -> Float[Tensor, "h w 3"]:
-    height, width, _ = image.shape
-    return image.view(height // factor, factor, width // factor, factor, 3).mean((1, 3))
+    # a mean over strided axes takes ten times as long on a CPU
+    total = sum(image[row::factor, column::factor] for row in range(factor) for column in range(factor))
+    assert isinstance(total, Tensor)
+    return total / factor**2
 
 
 def _encoded(linear: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,6 +30,7 @@ from gdna.model.checkpoint import load_model
 from gdna.render.camera import Orthographic
 from gdna.render.march import Occupancy, march
 from gdna.train.fine import trained_names
+from gdna.train.mesh_cache import rasterize_scan
 
 LOGIT_LIMIT = 20.0  # larger ones would stall the secant steps; a point without correspondence has -1000
 QUERIES_AT_ONCE = 2**18
@@ -38,9 +40,11 @@ Query = Callable[[Tensor], PosedQuery]
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """The defaults are the original's numbers."""
+    """The defaults of the march are the original's numbers."""
 
+    method: Literal["mesh", "march"] = "mesh"
     image_size: int = 256
+    resolution: int = 256  # of the mesh: cells along its longest side
     steps: int = 128  # samples along a ray
     secant: int = 8
     top: float = 1.0  # rays start here and go along -z, metres
@@ -107,7 +111,11 @@ def build_cache(
     for index in tqdm(mine, desc="correspondences", unit=" scans", mininterval=waiting, dynamic_ncols=True):
         path = cache_path(cache_dir, names[index])
         if not _is_current(path, Path(model_path), (data.num_views, settings.image_size, settings.image_size)):
-            write_cache(path, *trace_scan(model, data, index, settings, search))
+            if settings.method == "mesh":
+                found = rasterize_scan(model, data, index, settings.image_size, settings.resolution)
+            else:
+                found = trace_scan(model, data, index, settings, search)
+            write_cache(path, *found)
     return Path(cache_dir)
 
 
@@ -119,7 +127,8 @@ def trace_scan(
     settings: CacheSettings,
     search: SearchSettings | None = None,
 ) -> tuple[Float[Tensor, "V H W 3"], Bool[Tensor, "V H W"]]:
-    """Neutral surface points of all pixels of all views of one scan (zero where nothing is hit), and the hits."""
+    """Neutral surface points of all pixels of all views of one scan (zero where nothing is hit), and the hits, by
+    marching rays through the posed occupancy."""
     near = near_grid(solid_points(data, index), settings.reach, settings.cell)
     query = _query(model, data, index, search or model.search_settings())
     rays = cut_rays(near, data.num_views, settings)
@@ -138,9 +147,10 @@ def trace_scan(
 
 
 def _query(model: AvatarModel, data: PreparedSet, index: int, search: SearchSettings) -> Query:
-    """The model as a function of posed points (N, 3) of one scan; its skinning weights are put on a grid once."""
+    """The model as a function of posed points (N, 3) of one scan; its blended transforms are put on a grid once."""
     subject = model.subject(model.codes(data.person[index, None]), data.betas[index, None])
-    transforms, grid = data.bone_transforms[index, None], model.weight_grid(subject, search)
+    transforms = data.bone_transforms[index, None]
+    grid = model.transform_grid(subject, transforms, search)
     return lambda points: model.occupancy_posed(points[None], transforms, subject, search, grid)
 
 

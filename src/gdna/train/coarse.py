@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.data.batches import CoarseBatch
 from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
-from gdna.data.sample_file import PreparedBody
+from gdna.data.sample_file import PreparedBody, body_on
+from gdna.deform.search import SearchSettings
 from gdna.errors import GdnaError
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import check_tensors, load_extra, load_model
 from gdna.model.config import ModelConfig
@@ -31,16 +36,19 @@ from gdna.objectives import (
     warp_loss,
 )
 from gdna.train.loading import open_set, to_device
-from gdna.train.run_state import Run, Setting, matmul_precision, training_precision
-from gdna.train.schedule import Schedule, learning_rate_factor, set_learning_rate
-from gdna.train.settings import LossSettings, Precision, TrainSettings
+from gdna.train.run_state import Run, Setting
+from gdna.train.schedule import Schedule, learning_rate_factor
+from gdna.train.settings import LossSettings, TrainSettings
+from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
 from gdna.train.validate import held_out_iou, held_out_sample
 
 Preview = Callable[[AvatarModel], np.ndarray]
 """A picture (H, W, 3), uint8, of what the model can do, shown at every validation."""
 
 POINTS_PER_BONE = 5
-SKIN_POINTS = 1000  # a person and step
+ROOTS = 1.25  # correspondences a point that there is room for at first
+MOST_ROOM = 4.0  # times that
+SKIN_POINTS = 1000  # of the body's, a step; all 13,000 would cost as much as the rest of the fields
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,36 @@ class CoarseLosses:
     joint_weights: Float[Tensor, ""]
     skin: Float[Tensor, ""]
     found: Float[Tensor, ""]
+    dropped: Float[Tensor, ""]  # correspondences that there was no room for
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many correspondences a point may have on average. On a GPU that is fixed beforehand, so that nothing waits to
+    learn their number; it grows where it did not suffice."""
+
+    points: int | None  # of a person; None: as many correspondences as there are
+    share: float = 1.0
+
+    @staticmethod
+    def first(device: torch.device, points_per_frame: int) -> Room:
+        return Room(points_per_frame + points_per_frame // 8 if device.type == "cuda" else None)
+
+    @property
+    def capacity(self) -> int | None:
+        return None if self.points is None else 128 * math.ceil(ROOTS * self.share * self.points / 128)
+
+    @property
+    def may_grow(self) -> bool:
+        return self.points is not None and self.share < MOST_ROOM
+
+    def larger(self) -> Room:
+        return replace(self, share=1.25 * self.share)
+
+    def search(self, settings: SearchSettings) -> SearchSettings:
+        fused = settings.fused
+        wider = replace(fused, room=self.share * fused.room, more_room=self.share * fused.more_room)
+        return replace(settings, fused=wider)
 
 
 def train_coarse(
@@ -73,9 +111,7 @@ def train_coarse(
     """
     settings = settings or TrainSettings()
     optim = settings.model.optim
-    if settings.trainer.precision is not Precision.full:
-        raise GdnaError("trainer.precision: the coarse stage's correspondence search needs 32-true")
-    with training_precision(settings.trainer):
+    with matmul_precision("high"):  # of gradients; where points lie is exact whatever stands here
         setting = Setting.open(out_dir, settings)
         fabric = setting.fabric
         data = open_set(data_dir, names, fabric.device, settings.datamodule.placement)
@@ -83,28 +119,93 @@ def train_coarse(
         if start is not None:
             begin_with(model, start, data.people)
         model = model.to(fabric.device)
-        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=optim.lr)
+        optimizer = adam([p for p in model.parameters() if p.requires_grad], optim.lr)
         schedule = Schedule.of(len(data), settings, fabric.world_size)
         state = TrainingState({"adam": optimizer}, {"model": model})
         run = Run(setting, schedule, model, state, data)
         held_out = held_out_sample(data, schedule.generator(0), fabric.device)
-        body = to_device(data.body, fabric.device)
+        body, host_body = NeutralBody.of(to_device(data.body, fabric.device)), body_on(data.body, "cpu")
 
+        room = Room.first(fabric.device, settings.datamodule.points_per_frame)
+        learner = CoarseLearner(
+            model, optimizer, body, settings.model, settings.trainer.gradient_clip_val, room, fabric.autocast
+        )
+        learners = learner.recorded()
         for step in run.steps():
             generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
-            batch = data.draw_coarse(indices, generator, settings.datamodule.points_per_frame)
-            batch = to_device(batch, fabric.device)
-            bootstraps = schedule.epoch(step) < settings.model.nepochs_pretrain
-            losses = coarse_losses(model, batch, body, settings.model, generator, bootstraps)
+            drawn = CoarseInputs.draw(data, indices, host_body, settings.datamodule.points_per_frame, generator)
             set_learning_rate(optimizer, optim.lr * learning_rate_factor(optim, step, schedule.steps))
-            run.update(optimizer, losses.total, losses, step)
+            bootstraps = schedule.epoch(step) < settings.model.nepochs_pretrain
+            losses, finite = learners[bootstraps](to_device(drawn, fabric.device))
+            known = run.check(step, finite, losses)
+            if known and known["dropped"] and learner.room.may_grow:
+                learner = replace(learner, room=learner.room.larger())
+                learners = learner.recorded()
             run.log(step, losses)
             if run.validates(step):
                 run.log_scalars(held_out_iou(model, held_out), step)
                 if preview is not None:
                     run.log_image("preview", preview(model), step)
         return run.folder.model
+
+
+@dataclass(frozen=True)
+class CoarseInputs:
+    """Everything that a step draws."""
+
+    batch: CoarseBatch
+    bone_points: Float[Tensor, "P 3"]  # neutral, inside
+    skin: Int[Tensor, " S"]  # vertices of the body, for what the losses ask of them
+
+    @staticmethod
+    def draw(
+        data: PreparedSet, indices: Int[Tensor, " B"], body: PreparedBody, points: int, generator: torch.Generator
+    ) -> CoarseInputs:
+        """Of the scans `indices`; `body` is the set's, where the generator is."""
+        batch = data.draw_coarse(indices, generator, points)
+        on_bones = bone_points(body.joints_neutral, tuple(body.parents.tolist()), POINTS_PER_BONE, generator)
+        skin = torch.randint(len(body.skin_weights), (SKIN_POINTS,), generator=generator, device=generator.device)
+        return CoarseInputs(batch, on_bones, skin)
+
+
+@dataclass(frozen=True)
+class NeutralBody:
+    """What the losses ask of the body without clothes, in neutral space."""
+
+    vertices: Float[Tensor, "Vs 3"]
+    skin_weights: Float[Tensor, "Vs J"]
+    bone_ends: Float[Tensor, "E 3"]
+    bones: Int[Tensor, " E"]  # which of them moves each end
+
+    @staticmethod
+    def of(body: PreparedBody) -> NeutralBody:
+        ends, bones = bone_ends(body.joints_neutral, tuple(body.parents.tolist()))
+        return NeutralBody(body.vertices_neutral, body.skin_weights, ends, bones)
+
+
+@dataclass(frozen=True)
+class CoarseLearner:
+    """A step from what it draws to changed parameters; nothing in it waits for the device."""
+
+    model: AvatarModel
+    optimizer: torch.optim.Optimizer
+    body: NeutralBody
+    weights: LossSettings
+    limit: float  # of the gradient's norm; 0: none
+    room: Room
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    bootstraps: bool = False
+
+    def __call__(self, inputs: CoarseInputs) -> tuple[CoarseLosses, Bool[Tensor, ""]]:
+        """The losses before the step, and whether they and their gradient are finite (if not, nothing changed)."""
+        losses = coarse_losses(self.model, inputs, self.body, self.weights, self.bootstraps, self.room, self.autocast)
+        return losses, apply_gradients(self.optimizer, losses.total, self.limit)
+
+    def recorded(self) -> dict[bool, Callable[[CoarseInputs], tuple[CoarseLosses, Bool[Tensor, ""]]]]:
+        """The step as it runs best on the model's device, with the losses on bones and without."""
+        device = self.body.vertices.device
+        return {b: stepper(replace(self, bootstraps=b), device) for b in (True, False)}
 
 
 def begin_with(model: AvatarModel, start: Path | str, people: tuple[str, ...]) -> None:
@@ -118,39 +219,44 @@ def begin_with(model: AvatarModel, start: Path | str, people: tuple[str, ...]) -
 
 def coarse_losses(
     model: AvatarModel,
-    batch: CoarseBatch,
-    body: PreparedBody,
+    inputs: CoarseInputs,
+    body: NeutralBody,
     weights: LossSettings,
-    generator: torch.Generator,
     bootstraps: bool,
+    room: Room,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> CoarseLosses:
-    """Losses of one batch; if it `bootstraps`, also those that show the bones to a model that knows nothing yet."""
+    """Losses of one batch; if it `bootstraps`, also those that show the bones to a model that knows nothing yet.
+
+    Under `autocast` generator and occupancy field run in half precision.
+    """
+    batch = inputs.batch
     people = len(batch.people)
     codes = model.codes(batch.people)
-    subject = model.subject(codes, batch.betas)
-    with matmul_precision("highest"):
-        query = model.occupancy_posed(batch.points_posed, batch.bone_transforms, subject, model.search_settings())
+    with autocast():
+        subject = model.subject(codes, batch.betas)
+        search = room.search(model.search_settings())
+        query = model.occupancy_posed(
+            batch.points_posed, batch.bone_transforms, subject, search, capacity=room.capacity
+        )
     occupancy = occupancy_loss(query.logits, batch.occupancy, query.found)
     # The original regularises the shape code twice, as the code of the generator and of the skinning field.
     shape_code = 2 * weights.lambda_reg * code_loss(codes.shape)
-    warped = model.to_neutral(batch.vertices_canonical, batch.betas)
-    warp = weights.lambda_disp * warp_loss(warped, body.vertices_neutral)
+    warped = model.to_neutral(batch.vertices_canonical[:, inputs.skin], batch.betas)
+    warp = weights.lambda_disp * warp_loss(warped, body.vertices[inputs.skin])
     bone_occupancy = joint_weights = skin = torch.zeros_like(occupancy)
     if bootstraps:
-        parents = tuple(body.parents.tolist())
-        points = bone_points(body.joints_neutral, parents, POINTS_PER_BONE, generator).expand(people, -1, -1)
+        points = inputs.bone_points.expand(people, -1, -1)
         bone_occupancy = weights.lambda_bone_occ * inside_loss(model.occupancy_neutral(points, subject)[0])
-        ends, bones = bone_ends(body.joints_neutral, parents)
-        skin_weights = model.skin_weights(ends.expand(people, -1, -1), subject)
-        joint_weights = weights.lambda_bone_w * skin_weight_loss(skin_weights, bones)
+        skin_weights = model.skin_weights(body.bone_ends.expand(people, -1, -1), subject)
+        joint_weights = weights.lambda_bone_w * skin_weight_loss(skin_weights, body.bones)
     if weights.lambda_skin:
-        chosen = torch.randint(len(body.skin_weights), (SKIN_POINTS,), generator=generator, device=generator.device)
-        points = body.vertices_neutral[chosen.to(batch.betas.device)].expand(people, -1, -1)
-        wanted = body.skin_weights[chosen.to(batch.betas.device)]
-        skin = weights.lambda_skin * skin_prior_loss(model.skin_weights(points, subject), wanted)
+        skin_weights = model.skin_weights(body.vertices[inputs.skin].expand(people, -1, -1), subject)
+        skin = weights.lambda_skin * skin_prior_loss(skin_weights, body.skin_weights[inputs.skin])
     total = occupancy + shape_code + warp + bone_occupancy + joint_weights + skin
     found = query.found.float().mean()
-    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, found)
+    dropped = query.dropped.float()
+    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, found, dropped)
 
 
 def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:

@@ -7,6 +7,7 @@ needs cost what convolutions cost.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -23,9 +24,31 @@ def blur(images: Float[Tensor, "B C H W"], padding: int, stride: int = 1) -> Flo
 
     The result has (H + 2 padding - 4) / stride + 1 rows. ([1, 3, 3, 1] is [1, 1] convolved with itself twice.)
     """
+    if images.is_cuda:
+        return blur_by_products(images, padding, stride)
     images = F.avg_pool2d(images, 2, stride=1, padding=1)
     images = F.avg_pool2d(images, 2, stride=1, padding=1 if padding == 2 else 0)
     return F.avg_pool2d(images, 2, stride=stride)
+
+
+def blur_by_products(images: Float[Tensor, "B C H W"], padding: int, stride: int = 1) -> Float[Tensor, "B C h w"]:
+    """The same as two products with band matrices, along rows and columns of channels-last images.
+
+    On a GPU, where pooling of channels-last images took two thirds of a fine step. Gradients of any order are
+    products too.
+    """
+    rows, columns = (_band(n, padding, stride, images.dtype, images.device) for n in images.shape[2:])
+    last = images.permute(0, 2, 3, 1)
+    shorter = (rows @ last.flatten(2)).unflatten(2, last.shape[2:])
+    return (columns @ shorter).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=64)
+def _band(count: int, padding: int, stride: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "n N"]:
+    """Each row filters `count` values with [1, 3, 3, 1] / 8 at one place."""
+    places = torch.arange((count + 2 * padding - 4) // stride + 1, device=device)
+    tap = torch.arange(count, device=device) - (stride * places - padding)[:, None]  # 0 to 3 within the filter
+    return ((4 - (2 * tap - 3).abs()).clamp_min(0) / 8).to(dtype)
 
 
 def leaky(x: Tensor) -> Tensor:

@@ -4,12 +4,13 @@ normals of scans. Everything of the coarse stage is frozen."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Float16
+from jaxtyping import Bool, Float, Float16
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.deform.packing import pack, unpack
 from gdna.errors import GdnaError
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.model.config import ModelConfig
@@ -26,9 +28,10 @@ from gdna.objectives import code_loss, critic_loss, generator_loss, normal_loss,
 from gdna.train.coarse import Preview
 from gdna.train.critic import Critic
 from gdna.train.loading import open_set, to_device
-from gdna.train.run_state import Run, Setting, matmul_precision, training_precision
-from gdna.train.schedule import Schedule, learning_rate_factor, set_learning_rate
+from gdna.train.run_state import Run, Setting
+from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings, fine_settings
+from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
 from gdna.train.surface import SurfaceBatch, frozen_features, neutral_surface
 from gdna.train.validate import image_rows
 from gdna.types import Subject
@@ -58,6 +61,72 @@ class CriticLosses:
     fake_logit: Float[Tensor, ""]
 
 
+@dataclass(frozen=True)
+class FineInputs:
+    """Everything that a step draws."""
+
+    batch: FineBatch
+    surface: SurfaceBatch | None  # None if no loss looks at points of the scans
+
+
+@dataclass(frozen=True)
+class FineStep:
+    """What a step found."""
+
+    field: FineLosses
+    critic: CriticLosses | None  # None without a critic
+    finite: Bool[Tensor, ""]
+    fake: Float[Tensor, "B 3 H W"] | None  # normal maps that the model drew
+
+    @property
+    def losses(self) -> tuple[object, ...]:
+        return (self.field,) if self.critic is None else (self.field, self.critic)
+
+
+@dataclass(frozen=True)
+class Players:
+    """Who learns."""
+
+    model: AvatarModel
+    critic: Critic
+    optimizer: torch.optim.Optimizer
+    critic_optimizer: torch.optim.Optimizer
+    averaged: AvatarModel | None = None  # follows the model with momentum `optim.ema`
+
+
+@dataclass(frozen=True)
+class FineLearner:
+    """A step from what it draws to changed parameters of field and critic; nothing in it waits for the device if
+    `pixels`, the most points of a person in a view, are given."""
+
+    players: Players
+    features: Float16[Tensor, "n C D H W"]
+    weights: LossSettings
+    limit: float  # of the gradients' norms; 0: none
+    pixels: int | None
+    fabric: Fabric
+    regularised: bool = False
+
+    def __call__(self, inputs: FineInputs) -> FineStep:
+        who, weights = self.players, self.weights
+        who.critic.requires_grad_(False)
+        fake, losses = field_step(who.model, who.critic, inputs, self.features, weights, self.fabric, self.pixels)
+        finite = apply_gradients(who.optimizer, losses.total, self.limit)
+        if who.averaged is not None:
+            follow(who.averaged, who.model, weights.optim.ema)
+        if fake is None or not weights.lambda_gan:
+            return FineStep(losses, None, finite, fake)
+        who.critic.requires_grad_(True)
+        real = inputs.batch.normal_maps
+        opinion = critic_step(who.critic, real, fake.detach(), weights, self.regularised, self.fabric)
+        finite &= apply_gradients(who.critic_optimizer, opinion.critic_total, self.limit)
+        return FineStep(losses, opinion, finite, fake.detach())
+
+    def recorded(self) -> dict[bool, Callable[[FineInputs], FineStep]]:
+        """The step as it runs best on the device, with the R1 penalty and without."""
+        return {r: stepper(replace(self, regularised=r), self.features.device) for r in (True, False)}
+
+
 def train_fine(
     data_dir: Path | str,
     cache_dir: Path | str | None,
@@ -75,7 +144,7 @@ def train_fine(
     """
     settings = settings or fine_settings()
     optim = settings.model.optim
-    with training_precision(settings.trainer):
+    with matmul_precision("high"):  # of gradients; where points lie is exact whatever stands here
         setting = Setting.open(out_dir, settings)
         fabric = setting.fabric
         model = refinable(load_model(starting_path), config, settings.seed).to(fabric.device)
@@ -85,44 +154,38 @@ def train_fine(
         critic = new_critic(data, settings.seed).to(fabric.device)
         averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else model
         learned = [p for p in model.parameters() if p.requires_grad]
-        adam = torch.optim.Adam(learned, lr=optim.lr)
-        adam_critic = torch.optim.Adam(critic.parameters(), lr=optim.lr_dis, betas=CRITIC_BETAS)
+        optimizer = adam(learned, optim.lr)
+        critic_optimizer = adam(list(critic.parameters()), optim.lr_dis, CRITIC_BETAS)
         schedule = Schedule.of(len(data), settings, fabric.world_size)
         modules = {"model": model, "critic": critic} | ({"averaged": averaged} if optim.ema else {})
-        state = TrainingState({"adam": adam, "adam_critic": adam_critic}, modules)
+        state = TrainingState({"adam": optimizer, "adam_critic": critic_optimizer}, modules)
         run = Run(setting, schedule, averaged, state, data)
         features = frozen_features(model, data)
         surface = None
         if settings.model.norm_loss_3d:
-            with matmul_precision("highest"):
-                surface = neutral_surface(model, data)
-
+            surface = neutral_surface(model, data)
+        pixels = data.cache.most if data.cache is not None and fabric.device.type == "cuda" else None
+        players = Players(model, critic, optimizer, critic_optimizer, averaged if optim.ema else None)
+        learner = FineLearner(players, features, settings.model, settings.trainer.gradient_clip_val, pixels, fabric)
+        learners = learner.recorded()
         for step in run.steps():
             generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
             views = torch.randint(data.num_views, indices.shape, generator=generator)
-            batch = to_device(data.draw_fine(indices, views, generator, points_per_frame=0), fabric.device)
+            batch = data.draw_fine(indices, views, generator, points_per_frame=0)
             count = settings.datamodule.points_per_frame
             points = surface.draw(indices, count, generator) if surface else None
+            inputs = to_device(FineInputs(batch, points), fabric.device)
             factor = learning_rate_factor(optim, step, schedule.steps)
-            set_learning_rate(adam, optim.lr * factor)
-            set_learning_rate(adam_critic, optim.lr_dis * factor)
-
-            critic.requires_grad_(False)
-            fake, losses = field_step(model, critic, batch, features, points, settings.model, fabric)
-            run.update(adam, losses.total, losses, step)
-            run.log(step, losses)
-            if optim.ema:
-                follow(averaged, model, optim.ema)
-            if fake is not None and settings.model.lambda_gan:
-                critic.requires_grad_(True)
-                regularised = settings.model.lambda_grad > 0 and step % settings.model.d_reg_every == 0
-                opinion = critic_step(critic, batch.normal_maps, fake.detach(), settings.model, regularised, fabric)
-                run.update(adam_critic, opinion.critic_total, opinion, step)
-                run.log(step, opinion)
+            set_learning_rate(optimizer, optim.lr * factor)
+            set_learning_rate(critic_optimizer, optim.lr_dis * factor)
+            regularised = settings.model.lambda_grad > 0 and step % settings.model.d_reg_every == 0
+            done = learners[regularised](inputs)
+            run.check(step, done.finite, *done.losses)
+            run.log(step, *done.losses)
             if run.validates(step):
-                if fake is not None:
-                    run.log_image("real_fake", image_rows(batch.normal_maps, fake), step)
+                if done.fake is not None:
+                    run.log_image("real_fake", image_rows(inputs.batch.normal_maps, done.fake), step)
                 if preview is not None:
                     run.log_image("preview", preview(averaged), step)
         return run.folder.model
@@ -131,17 +194,18 @@ def train_fine(
 def field_step(
     model: AvatarModel,
     critic: Critic,
-    batch: FineBatch,
+    inputs: FineInputs,
     features: Float16[Tensor, "n C d h w"],
-    surface: SurfaceBatch | None,
     weights: LossSettings,
     fabric: Fabric,
+    pixels: int | None = None,
 ) -> tuple[Float[Tensor, "B 3 H W"] | None, FineLosses]:
     """The normal maps that the model draws for the batch (None if no loss looks at them), and what is wrong with them
-    and with its normals."""
+    and with its normals. No view has more than `pixels` points of its person."""
+    batch, surface = inputs.batch, inputs.surface
     detail = model.z_details(batch.people)
     subject = Subject(batch.betas, model.z_shapes(batch.people), detail, features[batch.people].to(detail.dtype))
-    fake = normal_maps(model, batch, subject, fabric) if weights.looks_at_pictures else None
+    fake = normal_maps(model, batch, subject, fabric, pixels) if weights.looks_at_pictures else None
     adversarial = torch.zeros((), device=detail.device)
     if fake is not None and weights.lambda_gan:
         with fabric.autocast():
@@ -152,16 +216,18 @@ def field_step(
         drawn, wanted = (image.flatten(2).mT for image in (fake, batch.normal_maps))
         normals = normal_loss(drawn, wanted, batch.cache_mask)
     else:
-        surface = to_device(surface, detail.device)
         drawn = posed_normals(model, surface.points_neutral, batch.bone_transforms, subject, fabric)
         normals = normal_loss(drawn, surface.normals_posed, surface.found)
     detail_code = weights.lambda_reg * code_loss(detail)
     return fake, FineLosses(adversarial + normals + detail_code, adversarial, normals, detail_code)
 
 
-def normal_maps(model: AvatarModel, batch: FineBatch, subject: Subject, fabric: Fabric) -> Float[Tensor, "B 3 H W"]:
-    """Posed normals at the cached points of each view, white (1) elsewhere, as in the scans' pictures."""
-    packed = pack(batch.cache_points, batch.cache_mask)
+def normal_maps(
+    model: AvatarModel, batch: FineBatch, subject: Subject, fabric: Fabric, capacity: int | None = None
+) -> Float[Tensor, "B 3 H W"]:
+    """Posed normals at the cached points of each view, white (1) elsewhere, as in the scans' pictures. With the largest
+    number of points in a view as `capacity`, the device is not waited for."""
+    packed = pack(batch.cache_points, batch.cache_mask, capacity)
     normals = posed_normals(model, packed.values, batch.bone_transforms_view, subject, fabric)
     pixels = unpack(normals, packed, torch.ones_like(batch.cache_points))
     return pixels.mT.unflatten(2, batch.normal_maps.shape[2:])
@@ -245,6 +311,6 @@ def new_critic(data: PreparedSet, seed: int) -> Critic:
 @torch.no_grad()
 def follow(averaged: AvatarModel, model: AvatarModel, momentum: float) -> None:
     """Move the average towards the model by 1 - momentum."""
-    for slow, fast in zip(averaged.parameters(), model.parameters(), strict=True):
-        if fast.requires_grad:
-            slow.lerp_(fast, 1 - momentum)
+    pairs = zip(averaged.parameters(), model.parameters(), strict=True)
+    slow, fast = zip(*((s, f) for s, f in pairs if f.requires_grad), strict=True)
+    torch._foreach_lerp_(slow, fast, 1 - momentum)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from gdna.data.batches import CoarseBatch, FineBatch
 from gdna.data.cache_file import cache_path
 from gdna.data.prepared import Fields, PreparedSet, prepared_names
-from gdna.data.sample_file import SAMPLES, PreparedBody, normal_map_path
+from gdna.data.sample_file import SAMPLES, normal_map_path
 from gdna.train.settings import Placement
-from gdna.train.surface import SurfaceBatch
 
-Record = TypeVar("Record", CoarseBatch, FineBatch, SurfaceBatch, PreparedBody)
+Record = TypeVar("Record")
 PIXEL_BYTES = 3
 
 
@@ -39,9 +37,18 @@ def open_set(
 
 
 def to_device(record: Record, device: torch.device) -> Record:
-    """The same tensors on `device`."""
-    moved = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    return dataclasses.replace(record, **{k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor)})
+    """The same tensors on `device`, those of nested records too."""
+    return _moved(record, device)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        pinned = device.type == "cuda" and value.device.type == "cpu"  # or the copy would wait for the device
+        return value.pin_memory().to(device, non_blocking=True) if pinned else value.to(device)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{name: _moved(part, device) for name, part in fields.items()})
+    return value
 
 
 def _fits(folder: Path, names: Sequence[str], device: torch.device, cached: Path | None) -> bool:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
@@ -28,8 +26,9 @@ from gdna.model.tensor_file import read_metadata
 from gdna.model.training_state import FORMAT, TrainingState, load_training_state, save_training_state
 from gdna.train.logs import Logger, open_logger
 from gdna.train.schedule import Schedule
-from gdna.train.settings import TrainerSettings, TrainSettings
+from gdna.train.settings import Precision, TrainerSettings, TrainSettings
 
+AGREE_EVERY = 16  # steps
 SAVING_SHARE = 0.05  # an epoch's end is no reason to save where saving would take more of the time
 
 
@@ -69,7 +68,7 @@ def start_fabric(trainer: TrainerSettings) -> Fabric:
         fabric = Fabric(
             accelerator=trainer.accelerator,
             devices=trainer.devices,
-            precision=trainer.precision.value,
+            precision=_precision(trainer),
             strategy="auto" if trainer.devices == 1 else "ddp",
         )
     except (RuntimeError, ValueError, TypeError) as error:
@@ -81,20 +80,12 @@ def start_fabric(trainer: TrainerSettings) -> Fabric:
     return fabric
 
 
-@contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """Within the block, 32-bit matrix products on CUDA are exact ("highest") or in TF32 ("high")."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def training_precision(trainer: TrainerSettings) -> AbstractContextManager[None]:
-    """What `trainer.tf32` asks for; on a CPU always exact."""
-    return matmul_precision("high" if trainer.tf32 and torch.cuda.is_available() else "highest")
+def _precision(trainer: TrainerSettings) -> Any:
+    """As Fabric names it. Auto: bfloat16 is faster on CUDA only."""
+    if trainer.precision is not Precision.auto:
+        return trainer.precision.value
+    on_gpu = trainer.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+    return (Precision.bf16 if on_gpu else Precision.full).value
 
 
 @dataclass(frozen=True)
@@ -133,6 +124,7 @@ class Run:
         self.bar: tqdm | None = None
         self._shown: dict[str, float] = {}
         self._saved_at, self._saving_cost = time.monotonic(), 0.0
+        self._unchecked: Report | None = None
 
     def steps(self) -> Iterator[int]:
         """The steps still to do. What the caller did in one is saved, when due, as soon as the next is asked for."""
@@ -151,7 +143,7 @@ class Run:
                 for step in range(self.first_step, self.schedule.steps):
                     yield step
                     self.bar.update()
-                    last = step + 1 == self.schedule.steps or self._out_of_time()
+                    last = step + 1 == self.schedule.steps or self._out_of_time(step)
                     if last or self._save_is_due(step):
                         self.save(step + 1)
                     if last:
@@ -165,24 +157,25 @@ class Run:
         due = every > 0 and self.schedule.ends_epoch(step) and (self.schedule.epoch(step) + 1) % every == 0
         return due and self.fabric.is_global_zero
 
-    def update(self, optimizer: torch.optim.Optimizer, loss: Tensor, losses: object, step: int) -> None:
-        """Back-propagate and step; gradients are averaged over the processes and clipped.
+    def check(self, step: int, finite: Bool[Tensor, ""], *losses: object) -> dict[str, float] | None:
+        """Raise `GdnaError` where a step's loss or gradient was not finite (its step was left out, see
+        `apply_gradients`); returns the losses of the last step that was looked at.
 
-        Raises `GdnaError` where loss or gradient is not finite, before anything was changed by it.
+        On CUDA that is the step before, so that nobody waits for the device.
         """
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(self.fabric, parameters)
-        limit = self.settings.trainer.gradient_clip_val or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-        if not bool(norm.isfinite() & loss.isfinite()):
+        report = Report.of(step, finite, losses)
+        late, self._unchecked = (self._unchecked, report) if finite.is_cuda else (report, None)
+        return self._checked(late) if late is not None else None
+
+    def _checked(self, report: Report) -> dict[str, float]:
+        finite, values = report.read()
+        if not finite:
             raise GdnaError(
-                f"step {step}: the loss or its gradient is not finite ({_listed(losses)}); the last good checkpoint is "
-                f"{self.folder.model if self.folder.model.is_file() else 'none'}; go on from it with a smaller "
-                "model.optim.lr, or look for broken scans"
+                f"step {report.step}: the loss or its gradient is not finite ({_listed(values)}); the last good "
+                f"checkpoint is {self.folder.model if self.folder.model.is_file() else 'none'}; go on from it with a "
+                "smaller model.optim.lr, or look for broken scans"
             )
-        optimizer.step()
+        return values
 
     def log(self, step: int, *losses: object) -> None:
         """Write dataclasses of scalar tensors to the log and the bar, every `log_every_n_steps`."""
@@ -209,6 +202,8 @@ class Run:
 
     def save(self, step: int) -> None:
         """Write state and model after `step` finished steps."""
+        if self._unchecked is not None:
+            self._checked(self._unchecked)
         start = time.monotonic()
         if self.fabric.is_global_zero:
             progress = {"step": step, "steps": self.schedule.steps, "names": self.names, "settings": self._plain()}
@@ -236,10 +231,13 @@ class Run:
             return True
         return self.schedule.ends_epoch(step) and SAVING_SHARE * elapsed >= self._saving_cost
 
-    def _out_of_time(self) -> bool:
+    def _out_of_time(self, step: int) -> bool:
         limit = self.settings.trainer.max_seconds
         late = 0 < limit < time.monotonic() - self.started
-        return bool(self.fabric.broadcast(late)) if self.fabric.world_size > 1 else late
+        if limit == 0 or self.fabric.world_size == 1:
+            return late
+        # all processes stop after the same step; agreeing on it waits for the devices
+        return step % AGREE_EVERY == 0 and bool(self.fabric.broadcast(late))
 
     def _open_logger(self) -> None:
         if self.fabric.is_global_zero:
@@ -249,17 +247,6 @@ class Run:
     def _plain(self) -> dict[str, Any]:
         """The settings as JSON."""
         return json.loads(json.dumps(asdict(self.settings), default=lambda enum: enum.value))
-
-
-def average_gradients(fabric: Fabric, parameters: Sequence[Tensor]) -> None:
-    """Mean of the gradients over all processes, in one message. Does nothing for a single process."""
-    if fabric.world_size == 1:
-        return
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-    mean = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
-    assert isinstance(mean, Tensor)
-    for parameter, part in zip(parameters, mean.split([g.numel() for g in gradients]), strict=True):
-        parameter.grad = part.view_as(parameter)
 
 
 def finished(folder: Path | str) -> bool:
@@ -275,11 +262,43 @@ def _progress(state: Path) -> dict[str, Any]:
     return read_metadata(state, FORMAT)["progress"]
 
 
+@dataclass(frozen=True)
+class Report:
+    """A step's losses, on their way from the device."""
+
+    step: int
+    names: tuple[str, ...]
+    values: Float[Tensor, " n"]  # 1 where all was finite, then the losses; on the host once `arrived`
+    arrived: torch.cuda.Event | None
+
+    @staticmethod
+    def of(step: int, finite: Bool[Tensor, ""], losses: Sequence[object]) -> Report:
+        tensors = {name: value for part in losses for name, value in _tensors(part).items()}
+        values = torch.stack([finite.float(), *tensors.values()])
+        if not finite.is_cuda:
+            return Report(step, tuple(tensors), values, None)
+        host = torch.empty(values.shape, pin_memory=True)
+        host.copy_(values, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return Report(step, tuple(tensors), host, arrived)
+
+    def read(self) -> tuple[bool, dict[str, float]]:
+        """Whether all was finite, and the losses."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        finite, *values = self.values.tolist()
+        return bool(finite), dict(zip(self.names, values, strict=True))
+
+
+def _tensors(losses: object) -> dict[str, Float[Tensor, ""]]:
+    return {f.name: getattr(losses, f.name).detach().float() for f in fields(losses)}  # type: ignore[arg-type]
+
+
 def _values(losses: object) -> dict[str, float]:
-    tensors = {f.name: getattr(losses, f.name) for f in fields(losses)}  # type: ignore[arg-type]
-    stacked = torch.stack([t.detach().float() for t in tensors.values()]).tolist()
-    return dict(zip(tensors, stacked, strict=True))
+    tensors = _tensors(losses)
+    return dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True))
 
 
-def _listed(losses: object) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in _values(losses).items())
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())

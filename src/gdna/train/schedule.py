@@ -81,8 +81,3 @@ def learning_rate_factor(optim: OptimSettings, step: int, steps: int) -> float:
     start = optim.decay_from * steps
     done = min(max((step - start) / max(steps - start, 1), 0.0), 1.0)
     return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate

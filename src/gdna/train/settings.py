@@ -30,6 +30,7 @@ class LoggerKind(Enum):
 class Precision(Enum):
     """Arithmetic of the networks; weights and optimisers are 32 bit in either."""
 
+    auto = "auto"
     full = "32-true"
     bf16 = "bf16-mixed"
 
@@ -54,9 +55,8 @@ class TrainerSettings:
     save_every_seconds: float = key(120.0, "seconds between two checkpoints, besides one an epoch")
     accelerator: str = key("auto", "cpu, cuda, mps or auto")
     devices: int = key(1, "devices to train on, one process each; -1: all")
-    precision: Precision = field(default=Precision.full, metadata={HELP: "arithmetic of the networks"})
-    tf32: bool = key(
-        True, "on CUDA: matrix products of 32-bit training in TF32 (the correspondence search stays exact)"
+    precision: Precision = field(
+        default=Precision.auto, metadata={HELP: "arithmetic of the larger networks; auto: bfloat16 on CUDA"}
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float16, Int, Int16
 from torch import Tensor
 
-from gdna.data.prepared import PreparedSet
+from gdna.data.prepared import PreparedSet, draw_integers
 from gdna.data.sample_file import from_fixed
 from gdna.deform.search import uses_grid
 from gdna.model.avatar_model import AvatarModel
@@ -36,7 +36,7 @@ class NeutralSurface:
     def draw(self, indices: Int[Tensor, " B"], count: int, generator: torch.Generator) -> SurfaceBatch:
         """`count` points of each of the scans, with replacement; on the device of the surface."""
         device, total = self.found.device, self.found.shape[1]
-        point = torch.randint(total, (len(indices), count), generator=generator, device=generator.device).to(device)
+        point = draw_integers(total, (len(indices), count), generator, device)
         flat = point + indices.to(device)[:, None] * total
         return SurfaceBatch(
             self.points_neutral.flatten(0, 1)[flat],
@@ -66,7 +66,7 @@ def neutral_surface(model: AvatarModel, data: PreparedSet) -> NeutralSurface:
         subject = model.subject(model.codes(person), data.betas[index, None].to(device))
         transforms = data.bone_transforms[index, None].to(device)
         points = from_fixed(data.fine.surface_points[index]).to(device)
-        grid = model.weight_grid(subject, search) if uses_grid(search, points) else None
+        grid = model.transform_grid(subject, transforms, search) if uses_grid(search, points) else None
         parts = points.split(POINTS_AT_ONCE)
         answers = [model.occupancy_posed(part[None], transforms, subject, search, grid) for part in parts]
         points_neutral[index] = torch.cat([a.points_neutral[0] for a in answers]).to(points_neutral)

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from gdna.data.prepared import PreparedSet
+from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import AvatarModel
 from gdna.objectives import intersection_over_union
-from gdna.train.run_state import matmul_precision
 
 SCANS = 4
 POINTS = 1000

@@ -1,0 +1,18 @@
+"""The fields of one person, their weights normalised and their conditions worked in once, to be asked many times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BoundFields:
+    """For the parameters as they were when bound; points are (B, N, 3)."""
+
+    to_neutral: Callable[[Tensor], Tensor]  # canonical -> neutral points
+    occupancy: Callable[[Tensor], tuple[Tensor, Tensor]]  # neutral points -> logits, hidden activation
+    skin_weights: Callable[[Tensor], Tensor]  # neutral points -> rows that sum to 1
+    normals: Callable[[Tensor, Tensor], Tensor] | None  # neutral points, hidden -> unit; None: not trained
