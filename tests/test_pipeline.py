@@ -44,7 +44,14 @@ def workplace(tmp_path_factory, open_scans):
         gdna("precompute", "expname=coarse", "datamodule=open")
         gdna("train", "expname=fine", "datamodule=open", "+experiments=fine", "trainer.max_epochs=1",
              "model.lambda_gan=0", *MODEL, *TRAIN)  # fmt: skip
-        gdna("evaluate", "expname=coarse", "datamodule=open")
+        gdna(
+            "evaluate",
+            "expname=coarse",
+            "datamodule=open",
+            "parts=[scans,skinning]",
+            "points=2000",
+            "mesh_resolution=48",
+        )
         gdna("test", "expname=fine", "eval_mode=sample", "frames=2", "mesh_resolution=32", "save=[glb,ply,npz]")
     return folder
 
@@ -60,9 +67,10 @@ def test_correspondences_of_every_scan(workplace: Path):
 
 
 def test_evaluation_is_written_by_scan(workplace: Path):
-    report = json.loads((workplace / "outputs/coarse/evaluation.json").read_text())
-    assert [scan["name"] for scan in report["trained"]] == ["0000", "0001"]
-    assert all(0 <= value <= 1 for value in report["summary"].values())
+    report = json.loads((workplace / "outputs/coarse/evaluation/evaluation.json").read_text())
+    assert [scan["name"] for scan in report["scans"]["trained"]] == ["0000", "0001"]
+    assert 0 <= report["summary"]["iou_train"] <= 1
+    assert report["summary"]["chamfer_mm_train"] > 0  # the scans lie beside their samples
 
 
 def test_a_film_and_people(workplace: Path):

@@ -10,6 +10,7 @@ from typing import Any
 
 from gdna.bench.settings import BenchSettings
 from gdna.errors import GdnaError
+from gdna.evaluate.settings import EvaluateSettings
 from gdna.generate.settings import GenerateSettings
 from gdna.keys import HELP, key
 from gdna.model.config import DeformerConfig, ModelConfig, NormalConfig, OccupancyConfig
@@ -196,12 +197,17 @@ class Precompute:
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(EvaluateSettings):
     """Keys of `gdna evaluate`."""
 
-    expname: str = key("coarse", "the experiment of the model")
-    held_out: str | None = key(None, "prepared scans of the same people in other poses, say data/open_processed_poses")
+    expname: str = key("open", "your experiment below outputs; open: the shipped model")
+    held_out: str | None = key(None, "prepared scans never trained on: other people, or the same in other poses")
+    held_out_scans: str | None = key(None, "the scans of held_out themselves, for distances between surfaces")
+    poses: str | None = key(None, "a second folder like held_out, such as data/open_processed_poses")
+    poses_scans: str | None = key(None, "the scans of poses themselves")
+    against: tuple[str, ...] = key((), "evaluation.json of other models, to stand beside this one's on the page")
     device: str = key("auto", "cpu, cuda, cuda:1 or auto")
+    out: str | None = key(None, "folder of the results; null: outputs/<expname>/evaluation")
     datamodule: DataModule = field(default_factory=DataModule)
 
 

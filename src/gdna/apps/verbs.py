@@ -90,10 +90,14 @@ VERBS = {
         ),
         Verb(
             "evaluate",
-            "measure how well a model reproduces its scans, and the same people in other poses",
+            "measure a model: generated people, reconstruction, new poses, variety, health; JSON and a page",
             config.Evaluate,
             "gdna.apps.evaluate",
-            ("evaluate expname=coarse datamodule=open held_out=data/open_processed_poses",),
+            (
+                "evaluate held_out=data/open_processed_held_out poses=data/open_processed_poses",
+                "evaluate expname=fine datamodule=open held_out=data/open_processed_poses parts=[scans,skinning]",
+                "evaluate expname=fine parts=[health] samples=500",
+            ),
             "nothing was written",
             ("datamodule",),
         ),

@@ -16,6 +16,7 @@ from gdna.errors import GdnaError
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.objectives import intersection_over_union
+from gdna.types import Codes
 
 POINTS_AT_ONCE = 2**16
 
@@ -71,27 +72,30 @@ def evaluate_iou(
             f"{model_path}: names scans of {len(people)} people for {model.config.num_people} codes; train it again"
         )
     trained = PreparedSet.open(data_dir, names, device, "body")
-    of_trained = tuple(scan_iou(model, trained, i, people.index(person_of(n)), search) for i, n in enumerate(names))
+
+    def score(data: PreparedSet, index: int) -> ScanIou:
+        person = people.index(person_of(data.names[index]))
+        return scan_iou(model, data, index, codes_of(model, person), search)
+
+    of_trained = tuple(score(trained, i) for i in range(len(trained)))
     if held_out_dir is None:
         return IouReport(of_trained, ())
-    held_out_names = prepared_names(held_out_dir)
-    strangers = [name for name in held_out_names if person_of(name) not in people]
+    posed = PreparedSet.open(held_out_dir, prepared_names(held_out_dir), device, "body")
+    strangers = [name for name in posed.names if person_of(name) not in people]
     if strangers:
         raise GdnaError(
             f"{held_out_dir}: {strangers[0]} is no person of {model_path} (it knows {people[0]} ...); scans of one "
             "person are named NAME, NAME_pose1, NAME_pose2 and so on"
         )
-    posed = PreparedSet.open(held_out_dir, held_out_names, device, "body")
-    of_posed = (scan_iou(model, posed, i, people.index(person_of(n)), search) for i, n in enumerate(held_out_names))
-    return IouReport(of_trained, tuple(of_posed))
+    return IouReport(of_trained, tuple(score(posed, i) for i in range(len(posed))))
 
 
 @torch.no_grad()
-def scan_iou(model: AvatarModel, data: PreparedSet, index: int, person: int, search: SearchSettings) -> ScanIou:
-    """Scan `index` of the set against person `person` of the model, in the scan's own pose and body shape."""
+def scan_iou(model: AvatarModel, data: PreparedSet, index: int, codes: Codes, search: SearchSettings) -> ScanIou:
+    """Scan `index` of the set against the person of these codes (one), in the scan's own pose and body shape."""
     points = data.held_out(index)
-    uniform, found_uniform = _inside(model, data, index, person, search, points.uniform_points)
-    near, found_near = _inside(model, data, index, person, search, points.near_points)
+    uniform, found_uniform = _inside(model, data, index, codes, search, points.uniform_points)
+    near, found_near = _inside(model, data, index, codes, search, points.near_points)
     return ScanIou(
         data.names[index],
         intersection_over_union(uniform, points.uniform_occupancy),
@@ -100,16 +104,21 @@ def scan_iou(model: AvatarModel, data: PreparedSet, index: int, person: int, sea
     )
 
 
+def codes_of(model: AvatarModel, person: int) -> Codes:
+    """The learned codes of one training person."""
+    return model.codes(torch.tensor([person], device=model.z_shapes.weight.device))
+
+
 def _inside(
     model: AvatarModel,
     data: PreparedSet,
     index: int,
-    person: int,
+    codes: Codes,
     search: SearchSettings,
     points_posed: Float[Tensor, "N 3"],
 ) -> tuple[Bool[Tensor, " N"], Bool[Tensor, " N"]]:
     device = data.betas.device
-    subject = model.subject(model.codes(torch.tensor([person], device=device)), data.betas[index, None])
+    subject = model.subject(codes, data.betas[index, None])
     transforms = data.bone_transforms[index, None]
     inside, found = [], []
     for part in points_posed.to(device).split(POINTS_AT_ONCE):

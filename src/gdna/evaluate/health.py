@@ -1,0 +1,138 @@
+"""Is a person whole? Parts that float, holes that should not be, limbs that are missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gdna.body.skeleton import JOINT_NAMES, JOINTS_OF
+from gdna.data.inside import components
+from gdna.evaluate.surface import Surface
+from gdna.extract.avatar_mesh import body_box
+from gdna.extract.refine import extract_surface
+from gdna.generate.people import Person
+from gdna.types import BodyParams
+
+START_CELLS = 64  # cells of about 3.5 cm: what floats is found where it is larger than that
+POINTS_AT_ONCE = {"cpu": 2**13, "cuda": 2**18}
+ALONG = np.linspace(0.1, 0.9, 9)  # where a bone is asked
+HEAD_REACH = 0.5  # of the neck's length, beyond the head's joint
+HEAD = JOINT_NAMES.index("head")  # in every tree
+COVERED = 0.5  # share of a bone that must lie inside
+MOST_HANDLES = 10  # an arm that touches the body makes one; a torn garment many
+
+
+@dataclass(frozen=True)
+class SampleHealth:
+    """Of one person's surface."""
+
+    floaters: int  # closed parts outside the largest
+    floater_cm3: float
+    cavities: int  # closed parts turned inward: bubbles that nobody sees
+    handles: int  # genus of the largest part
+    missing_bones: tuple[str, ...]
+
+    @property
+    def broken(self) -> bool:
+        return self.floaters > 0 or bool(self.missing_bones) or self.handles > MOST_HANDLES
+
+
+@dataclass(frozen=True)
+class HealthReport:
+    """Of many people."""
+
+    people: tuple[SampleHealth, ...]
+
+    def summary(self) -> dict[str, float]:
+        """Counts and the mean genus."""
+        counts = {
+            "samples": len(self.people),
+            "broken": sum(p.broken for p in self.people),
+            "with_floaters": sum(p.floaters > 0 for p in self.people),
+            "with_missing_bones": sum(bool(p.missing_bones) for p in self.people),
+            "with_many_handles": sum(p.handles > MOST_HANDLES for p in self.people),
+        }
+        handles = float(np.mean([p.handles for p in self.people]))
+        return {name: float(count) for name, count in counts.items()} | {"handles": handles}
+
+
+def check_person(person: Person, resolution: int) -> SampleHealth:
+    """Every part of the model's surface, not only the largest that `Person.mesh` keeps."""
+    surface, joints = raw_surface(person, resolution)
+    parents = person.model.body.parents
+    return check_surface(surface, joints, parents, JOINTS_OF[parents])
+
+
+@torch.no_grad()
+def raw_surface(person: Person, resolution: int) -> tuple[Surface, Float[np.ndarray, "J 3"]]:
+    """The whole canonical surface of logit 0 in the body's box, and the joints."""
+    network, body = person.model.network, person.model.body
+    still = BodyParams(
+        person.betas[None], person.betas.new_zeros(1, len(body.parents), 3), person.betas.new_zeros(1, 3)
+    )
+    posed = body(still)
+    subject = network.subject(person.codes, person.betas[None])
+    at_once = POINTS_AT_ONCE.get(person.model.device.type, POINTS_AT_ONCE["cpu"])
+
+    def logits(points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        return torch.cat([network.occupancy_canonical(p[None], subject)[0][0] for p in points.split(at_once)])
+
+    low, high = body_box(posed.vertices_canonical[0, body.faces.unique()])
+    vertices, faces = extract_surface(logits, low, high, resolution, start=min(START_CELLS, resolution))
+    return Surface(vertices.cpu().numpy(), faces.cpu().numpy()), posed.joints_canonical[0].cpu().numpy()
+
+
+def check_surface(
+    surface: Surface, joints: Float[np.ndarray, "J 3"], parents: tuple[int, ...], names: tuple[str, ...] = JOINT_NAMES
+) -> SampleHealth:
+    """Parts, genus and bones of a closed surface whose faces look outward."""
+    if len(surface.faces) == 0:
+        return SampleHealth(0, 0.0, 0, 0, names[1:])
+    parts = [
+        Surface(surface.vertices, surface.faces[part]) for part in components(surface.faces, len(surface.vertices))
+    ]
+    volumes = np.array([volume(part) for part in parts])
+    main = int(volumes.argmax())
+    floating = np.arange(len(parts)) != main
+    floaters = floating & (volumes > 0)
+    return SampleHealth(
+        floaters=int(floaters.sum()),
+        floater_cm3=1e6 * float(volumes[floaters].sum()),
+        cavities=int((floating & (volumes <= 0)).sum()),
+        handles=genus(parts[main].faces),
+        missing_bones=tuple(names[bone] for bone in missing_bones(parts[main], joints, parents)),
+    )
+
+
+def volume(surface: Surface) -> float:
+    """Cubic metres that a closed surface encloses; negative where it is turned inward."""
+    corners = surface.vertices[surface.faces].astype(np.float64)
+    corners -= corners.mean((0, 1))
+    return float((corners[:, 0] * np.cross(corners[:, 1], corners[:, 2])).sum() / 6)
+
+
+def genus(faces: Int[np.ndarray, "F 3"]) -> int:
+    """Handles of a closed connected surface: V - E + F = 2 - 2 g."""
+    edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64), axis=1)
+    count = len(np.unique(edges[:, 0] * (int(faces.max()) + 1) + edges[:, 1]))
+    return (2 - (len(np.unique(faces)) - count + len(faces))) // 2
+
+
+def missing_bones(surface: Surface, joints: Float[np.ndarray, "J 3"], parents: tuple[int, ...]) -> list[int]:
+    """Bones (by their far joint) of which less than half lies inside the surface. The head's goes half its length
+    further, into the skull."""
+    import igl
+
+    bones = [joint for joint, parent in enumerate(parents) if parent >= 0]
+    start, way = joints[[parents[b] for b in bones]], joints[bones] - joints[[parents[b] for b in bones]]
+    reach = np.array([1 + HEAD_REACH * (b == HEAD) for b in bones])
+    points = start[:, None] + ALONG[:, None] * (way * reach[:, None])[:, None]
+    used, local = np.unique(surface.faces, return_inverse=True)
+    corners, faces = surface.vertices[used].astype(np.float64), local.reshape(-1, 3).astype(np.int64)
+    inside = igl.fast_winding_number(corners, faces, points.reshape(-1, 3).astype(np.float64)) > 0.5
+    share = inside.reshape(len(bones), -1).mean(1)
+    return [bone for bone, covered in zip(bones, share, strict=True) if covered < COVERED]

@@ -1,0 +1,146 @@
+"""Generated people against real ones, by the features of their normal maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gdna.evaluate.distribution import DistributionDistance, compare, mean_pairwise_distance, nearest
+from gdna.evaluate.features import FeatureNetwork, extract_features
+from gdna.evaluate.maps import Image, ViewSettings, images_of, prepared_images, render_pairs
+from gdna.evaluate.reconstruct import reconstruct
+from gdna.evaluate.sets import ScanSet, evenly
+from gdna.generate.people import Model, Person
+from gdna.types import BodyParams, PosedMesh
+
+SHOWN = 8  # people on the sheet of nearest neighbours
+NEIGHBOURS = 3
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """People from all sides: row `p * views + v` is view v of person p. `front` are the pictures of view 0."""
+
+    features: Float[Tensor, "N D"]
+    person: Int[Tensor, " N"]
+    front: tuple[Image, ...] = field(repr=False)
+
+    @property
+    def views(self) -> int:
+        return len(self.features) // len(self.front)
+
+    def of_people(self) -> Float[Tensor, "P D"]:
+        """The mean over a person's views."""
+        return self.features.unflatten(0, (-1, self.views)).mean(1)
+
+    def diversity(self) -> float:
+        """Mean distance between two people seen from the same side."""
+        per_view = self.features.unflatten(0, (-1, self.views)).unbind(1)
+        return sum(mean_pairwise_distance(f) for f in per_view) / self.views
+
+
+@dataclass(frozen=True)
+class NearestNeighbours:
+    """A generated person with the training people whose normal maps are nearest, and how near these are among
+    themselves: a copy would be far nearer to somebody than people are to each other."""
+
+    images: tuple[tuple[Image, ...], ...] = field(repr=False)  # each: generated, then its neighbours, nearest first
+    distance: tuple[float, ...]  # of each generated person to its nearest training person
+    real_distance: tuple[float, ...]  # of each training person to its nearest other
+
+
+@dataclass(frozen=True)
+class PeopleReport:
+    """`floor`: training scans against held-out people; what a perfect generator could reach with so few images."""
+
+    network: str
+    frechet_name: str
+    kernel_name: str
+    raw: DistributionDistance
+    predicted: DistributionDistance | None  # None: the model predicts no normals
+    floor: DistributionDistance | None  # None: no training scans at hand
+    diversity: dict[str, float]
+
+    def summary(self) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for name, distance in (("raw", self.raw), ("normals", self.predicted), ("floor", self.floor)):
+            if distance is not None:
+                values |= {f"frechet_{name}": distance.frechet, f"kernel_{name}": distance.kernel}
+                values |= {f"precision_{name}": distance.precision, f"recall_{name}": distance.recall}
+        return values | {f"diversity_{name}": value for name, value in self.diversity.items()}
+
+
+def draw_people(model: Model, poses: Float[Tensor, "K J 3"], count: int, seed: int) -> list[tuple[Person, Tensor]]:
+    """Random people, each with one of the given poses (joint rotations); all poses are used before one comes again."""
+    generator = torch.Generator().manual_seed(seed)
+    rounds = [torch.randperm(len(poses), generator=generator) for _ in range(-(-count // len(poses)))]
+    order = torch.cat(rounds)[:count]
+    return list(zip(model.draw(count, generator), poses[order].cpu(), strict=True))
+
+
+def posed_person(person: Person, joint_rotations: Float[Tensor, "J 3"], resolution: int) -> PosedMesh:
+    """The person's mesh in a pose, its root where the body model puts it."""
+    rotations = joint_rotations[None].to(person.model.device)
+    with torch.no_grad():
+        posed = person.model.body(BodyParams(person.betas[None], rotations, rotations.new_zeros(1, 3)))
+    return reconstruct(person, posed.bone_transforms[0], resolution)
+
+
+def generated_images(mesh: PosedMesh, views: ViewSettings) -> tuple[list[Image], list[Image]]:
+    """With the raw normals, and with the predicted ones."""
+    pairs = list(render_pairs(mesh, views))
+    return images_of(pairs, False), images_of(pairs, True)
+
+
+def feature_set(people: Iterable[Iterable[Image]], network: FeatureNetwork) -> FeatureSet:
+    """Each of `people` are the views of one person, equally many; one person's pictures are in memory at a time."""
+    parts: list[Tensor] = []
+    front: list[Image] = []
+    for views in people:
+        images = list(views)
+        parts.append(extract_features(images, network))
+        front.append(images[0])
+    person = torch.arange(len(parts)).repeat_interleave(len(parts[0]))
+    return FeatureSet(torch.cat(parts), person, tuple(front))
+
+
+def generated_sets(
+    pairs: Iterable[tuple[list[Image], list[Image]]], network: FeatureNetwork
+) -> tuple[FeatureSet, FeatureSet]:
+    """Of people with raw normals, and of the same with predicted ones."""
+
+    def both() -> Iterator[list[Image]]:
+        for raw, predicted in pairs:
+            yield from (raw, predicted)
+
+    mixed = feature_set(both(), network)
+    views = mixed.views
+    rows = mixed.features.unflatten(0, (-1, 2, views))
+    person = torch.arange(len(rows)).repeat_interleave(views)
+    raw, predicted = (FeatureSet(rows[:, k].flatten(0, 1), person, mixed.front[k::2]) for k in (0, 1))
+    return raw, predicted
+
+
+def scan_images(sets: Sequence[ScanSet], views: ViewSettings, limit: int) -> Iterator[Iterator[Image]]:
+    """Normal maps of at most `limit` prepared scans."""
+    named = [(s.data.folder, name) for s in sets for name in s.data.names]
+    return (prepared_images(*named[i], views) for i in evenly(len(named), limit))
+
+
+def compare_sets(one: FeatureSet, other: FeatureSet) -> DistributionDistance:
+    return compare(one.features, other.features, one.person, other.person)
+
+
+def neighbours(generated: FeatureSet, training: FeatureSet) -> NearestNeighbours:
+    """By the mean features of all views."""
+    one, other = generated.of_people(), training.of_people()
+    rows = nearest(one, other, NEIGHBOURS)
+    images = [(generated.front[i], *(training.front[j] for j in rows[i].tolist())) for i in range(min(SHOWN, len(one)))]
+    among = torch.cdist(other, other)
+    among.fill_diagonal_(torch.inf)
+    to_real = torch.cdist(one, other).amin(1)
+    return NearestNeighbours(tuple(images), tuple(to_real.tolist()), tuple(among.amin(1).tolist()))

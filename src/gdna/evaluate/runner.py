@@ -1,0 +1,217 @@
+"""From a model and its scans to an `Evaluation`, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from gdna.errors import GdnaError
+from gdna.evaluate.features import FeatureNetwork, feature_network
+from gdna.evaluate.health import HealthReport, check_person
+from gdna.evaluate.maps import Image, ViewSettings, prepared_views
+from gdna.evaluate.people import (
+    SHOWN,
+    PeopleReport,
+    compare_sets,
+    draw_people,
+    feature_set,
+    generated_images,
+    generated_sets,
+    neighbours,
+    posed_person,
+    scan_images,
+)
+from gdna.evaluate.report import Evaluation
+from gdna.evaluate.scans import ScanPicture, ScanScore, score_scan
+from gdna.evaluate.sets import KINDS, Kind, ScanSet, evenly
+from gdna.evaluate.settings import EvaluateSettings
+from gdna.evaluate.skinning import SkinningError, skinning_error
+from gdna.evaluate.variety import (
+    Changed,
+    CodeEffect,
+    VarietyReport,
+    effect_of,
+    folds_replaced,
+    mean_effect,
+    neutral_people,
+    surface_diversity,
+)
+from gdna.generate.people import Model
+
+Track = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
+"""Passes items on and may tell of their progress: items, how many, what they are, their unit."""
+
+CHANGED = 4  # people whose codes are changed
+DIVERSE = 12  # people whose surfaces are compared, pair by pair
+VARIETY_VIEWS = ViewSettings((0, 1, 2, 3), 8, 256)  # front to side and beyond; the other half mirrors the outlines
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """Scans of each kind; a kind may be missing."""
+
+    sets: Mapping[Kind, Sequence[ScanSet]] = field(default_factory=dict)
+
+    def members(self, kind: Kind, limit: int) -> list[tuple[ScanSet, int]]:
+        """At most `limit` scans of a kind, evenly spread, each as its set and its number there."""
+        every = [(scans, i) for scans in self.sets.get(kind, ()) for i in range(len(scans))]
+        return [every[i] for i in evenly(len(every), limit)]
+
+
+def evaluate(
+    model: Model,
+    data: EvaluationData,
+    settings: EvaluateSettings,
+    network: FeatureNetwork | None = None,
+    track: Track = lambda items, *_: items,
+) -> Evaluation:
+    """Measure what `settings.parts` name, as far as the data allow. `network`: any local module as the features of
+    normal maps; by default as the settings say. Raises `GdnaError` where nothing can be measured."""
+    evaluation = Evaluation(model.name, settings)
+    parts = {"people": _people, "scans": _scans, "variety": _variety, "health": _health, "skinning": _skinning}
+    if network is None and "people" in settings.parts and data.sets.get("held_out"):
+        network = feature_network(settings.inception, model.device)  # what is missing is said before the long work
+    job = _Job(model, data, settings, network, track)
+    for name in settings.parts:
+        evaluation = parts[name](job, evaluation)
+    if len(evaluation.notes) == len(settings.parts):
+        raise GdnaError(f"nothing to measure: {evaluation.notes[0]}")
+    return evaluation
+
+
+@dataclass(frozen=True)
+class _Job:
+    model: Model
+    data: EvaluationData
+    settings: EvaluateSettings
+    network: FeatureNetwork | None
+    track: Track
+
+
+def _noted(evaluation: Evaluation, note: str) -> Evaluation:
+    return replace(evaluation, notes=(*evaluation.notes, note))
+
+
+def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
+    held_out = job.data.sets.get("held_out")
+    if not held_out or job.network is None:
+        return _noted(evaluation, "People: no scans of people never trained on (held_out=FOLDER); not compared.")
+    settings = job.settings
+    views = prepared_views(held_out[0].data.folder, held_out[0].data.names[0], settings.views)
+    network = job.network
+    raw, predicted = generated_sets(_generated(job, views), network)
+    real = feature_set(scan_images(job.data.sets["held_out"], views, settings.people), network)
+    trained = None
+    if job.data.sets.get("trained"):
+        trained = feature_set(scan_images(job.data.sets["trained"], views, settings.people), network)
+    fine = job.model.network.config.stage == "fine"
+    diversity = {"raw": raw.diversity()} | ({"normals": predicted.diversity()} if fine else {})
+    report = PeopleReport(
+        network.name,
+        network.frechet_name,
+        network.kernel_name,
+        compare_sets(raw, real),
+        compare_sets(predicted, real) if fine else None,
+        compare_sets(trained, real) if trained else None,
+        diversity | ({"scans": trained.diversity()} if trained else {}),
+    )
+    fronts = zip(raw.front[: 3 * SHOWN], predicted.front, strict=False)
+    shown: list[Image] = [image for pair in fronts for image in pair]
+    near = neighbours(predicted if fine else raw, trained) if trained else None
+    pictures = replace(evaluation.pictures, generated=tuple(shown), neighbours=near)
+    evaluation = replace(evaluation, people=report, pictures=pictures)
+    if trained is None:
+        return _noted(evaluation, "People: no training scans; no floor and no neighbours.")
+    if len(trained.front) != len(raw.front):
+        few = f"People: {len(trained.front)} training scans beside {len(raw.front)} generated people"
+        return _noted(evaluation, f"{few}; the fewer images, the larger the distances.")
+    return evaluation
+
+
+def _generated(job: _Job, views: ViewSettings) -> Iterator[tuple[list[Image], list[Image]]]:
+    """Random people in the poses of the training scans (of the held-out ones where these are not at hand)."""
+    sets = job.data.sets.get("trained") or job.data.sets["held_out"]
+    poses = torch.cat([scans.data.joint_rotations for scans in sets])
+    people = draw_people(job.model, poses, job.settings.people, job.settings.seed)
+    for person, rotations in job.track(people, len(people), "generated people", "people"):
+        yield generated_images(posed_person(person, rotations, job.settings.mesh_resolution), views)
+
+
+def _scans(job: _Job, evaluation: Evaluation) -> Evaluation:
+    scores: dict[Kind, tuple[ScanScore, ...]] = {}
+    pictures: dict[Kind, tuple[ScanPicture, ...]] = {}
+    for kind in KINDS:
+        members = job.data.members(kind, job.settings.scans)
+        tracked = job.track(members, len(members), f"{kind} scans", "scans")
+        done = [score_scan(job.model, scans, index, job.settings) for scans, index in tracked]
+        if done:
+            scores[kind] = tuple(score for score, _ in done)
+            pictures[kind] = tuple(picture for _, picture in done[: SHOWN - 2])
+    if not scores:
+        return _noted(evaluation, "Scans: no prepared scans at hand; nothing was reconstructed.")
+    shown = replace(evaluation.pictures, scans=pictures)
+    evaluation = replace(evaluation, scans=scores, pictures=shown)
+    without = [s.name for of_kind in scores.values() for s in of_kind if s.surface is None]
+    if without:
+        return _noted(evaluation, f"Scans: {len(without)} scans themselves are not at hand; no distances of these.")
+    return evaluation
+
+
+def _variety(job: _Job, evaluation: Evaluation) -> Evaluation:
+    model, settings = job.model, job.settings
+    drawn = model.sample(2 * min(CHANGED, settings.people // 2), settings.seed)
+    resolution = settings.mesh_resolution
+    images: list[Image] = []
+    details: list[CodeEffect] = []
+    shapes: list[CodeEffect] = []
+    by_betas, by_person = [], []
+    pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
+    for base, other in job.track(pairs, len(pairs), "changed codes", "people"):
+        changed = Changed.of(base, other)
+        mesh, detailed, reshaped, rebodied, stranger = (
+            p.mesh(resolution) for p in (base, changed.z_detail, changed.z_shape, changed.betas, other)
+        )
+        for effects, now in ((details, detailed), (shapes, reshaped)):
+            effect, seen = effect_of(mesh, now, VARIETY_VIEWS)
+            effects.append(effect)
+            images += seen
+        images += effect_of(mesh, rebodied, VARIETY_VIEWS)[1]
+        by_betas.append(folds_replaced(base, mesh, changed.betas, rebodied))
+        by_person.append(folds_replaced(base, mesh, other, stranger))
+    count = min(DIVERSE, settings.people, model.num_people)
+    trained = [model.training_person(i, own_betas=False) for i in evenly(model.num_people, count)]
+    strangers = neutral_people(model, model.sample(count, settings.seed + 1))
+    everyone = job.track([*strangers, *trained], 2 * count, "neutral people", "people")
+    meshes = [person.mesh(resolution) for person in everyone]
+    report = VarietyReport(
+        surface_diversity(meshes[:count], settings.seed),
+        surface_diversity(meshes[count:], settings.seed),
+        mean_effect(details),
+        mean_effect(shapes),
+        sum(by_betas) / len(by_betas),
+        sum(by_person) / len(by_person),
+    )
+    return replace(evaluation, variety=report, pictures=replace(evaluation.pictures, codes=tuple(images)))
+
+
+def _health(job: _Job, evaluation: Evaluation) -> Evaluation:
+    settings = job.settings
+    people = job.model.sample(settings.samples, settings.seed)
+    tracked = job.track(people, len(people), "health", "people")
+    report = HealthReport(tuple(check_person(person, settings.mesh_resolution) for person in tracked))
+    return replace(evaluation, health=report)
+
+
+def _skinning(job: _Job, evaluation: Evaluation) -> Evaluation:
+    errors: dict[Kind, tuple[SkinningError, ...]] = {}
+    for kind in ("trained", "poses"):
+        members = job.data.members(kind, job.settings.scans)
+        if members:
+            network = job.model.network
+            errors[kind] = tuple(skinning_error(network, s.data, i, s.person[i]) for s, i in members)
+    if not errors:
+        return _noted(evaluation, "Skinning: no scans of trained people at hand; weights were not compared.")
+    return replace(evaluation, skinning=errors)

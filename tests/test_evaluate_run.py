@@ -1,0 +1,296 @@
+"""`gdna evaluate` on a small model: what is written, what is said where something is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gdna.fields.generator
+from gdna.apps import cli
+from gdna.body.open_body import open_body
+from gdna.data.prepare import PrepareSettings, prepare_scan
+from gdna.data.prepared import PreparedSet
+from gdna.data.scan import write_scan
+from gdna.errors import GdnaError
+from gdna.evaluate.features import FeatureNetwork
+from gdna.evaluate.maps import decode, prepared_images, prepared_views, render_pairs
+from gdna.evaluate.metrics import scan_iou
+from gdna.evaluate.page import render_page
+from gdna.evaluate.people import draw_people, posed_person
+from gdna.evaluate.plots import bars, strips
+from gdna.evaluate.reconstruct import CodeFitSettings, fit_codes, reconstruct
+from gdna.evaluate.report import Column, read_column
+from gdna.evaluate.runner import EvaluationData, evaluate
+from gdna.evaluate.sets import ScanSet, evenly, trained_set, unseen_sets
+from gdna.evaluate.settings import EvaluateSettings
+from gdna.evaluate.variety import Changed
+from gdna.generate.loading import load
+from gdna.model.avatar_model import AvatarModel
+from gdna.model.checkpoint import save_checkpoint
+from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
+from gdna.types import BodyParams, PosedMesh, Scan
+
+TINY = ModelConfig(
+    num_people=4,
+    stage="fine",
+    network=OccupancyConfig(width=32, logit_scale=1.0),
+    norm_network=NormalConfig(width=32, depth=4, skip_in=2),
+    deformer=DeformerConfig(5, init_bones=(0, 16), disp_network=MlpConfig(32, 2), lbs_network=MlpConfig(32, 2)),
+)
+TRAINED, POSED = ("0000", "0001", "0002", "0003"), ("0001_pose1",)
+STRANGERS = ("0100", "0101", "0102", "0103", "0001_pose2")  # the last one has another body than person 0001
+SMALL = EvaluateSettings(
+    people=4, scans=1, samples=2, views=2, points=500, mesh_resolution=24, fit_steps=2, parts=("scans", "people")
+)
+SIZES = PrepareSettings(points=800, surface_points=400, held_out=200, views=2, image_size=64)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_generator():
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gdna.fields.generator, "CHANNELS", (8, 8, 8, 64))
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """Naked people as scans, prepared, and an untrained model (people near a ball) that claims to know four of them."""
+    folder, body = tmp_path_factory.mktemp("evaluation"), open_body()
+    used, faces = np.unique(body.faces.numpy(), return_inverse=True)
+    betas = torch.from_numpy(body.population_betas[: len(TRAINED)])
+    groups = {"trained": TRAINED, "poses": POSED, "strangers": STRANGERS}
+    generator = torch.Generator().manual_seed(0)
+    for group, names in groups.items():
+        for name in names:
+            who = int(name[:4]) % 100
+            own = betas[who] + (group == "strangers") * 0.5
+            rotations = 0.1 * torch.randn(24, 3, generator=generator)
+            posed = body(BodyParams(own[None], rotations[None], torch.zeros(1, 3)))
+            scan = Scan(name, posed.vertices[0].numpy()[used], faces.reshape(-1, 3), own.numpy(), rotations.numpy())
+            prepare_scan(scan, body, folder / f"{group}_processed", SIZES)
+            write_scan(folder / group, scan)
+    torch.manual_seed(0)
+    network = AvatarModel(TINY)
+    torch.nn.init.normal_(network.z_shapes.weight)
+    torch.nn.init.normal_(network.z_details.weight)
+    extra = {"names": list(TRAINED), "betas": betas.tolist()}
+    save_checkpoint(folder / "outputs/tiny/checkpoints/last.safetensors", network, extra)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(workplace):
+    return load(workplace / "outputs/tiny", "cpu")
+
+
+@pytest.fixture(scope="module")
+def data(workplace, model) -> EvaluationData:
+    trained = trained_set(model, TRAINED, workplace / "trained_processed", {})
+    folders = [(workplace / "poses_processed", {}), (workplace / "strangers_processed", {})]
+    return EvaluationData({"trained": [trained], **unseen_sets(model, TRAINED, folders)})
+
+
+class Colours(torch.nn.Module):
+    """Mean colours of the picture's four quarters."""
+
+    def forward(self, images):
+        return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+NETWORK = FeatureNetwork("colours", Colours())
+
+
+@pytest.fixture(scope="module")
+def evaluation(model, data):
+    return evaluate(model, data, replace(SMALL, parts=("scans", "people", "health", "skinning", "variety")), NETWORK)
+
+
+# --- which scans are whose
+
+
+def test_scans_are_told_apart_by_name_and_body(data):
+    assert data.sets["trained"][0].person == (0, 1, 2, 3)
+    assert [s.data.names for s in data.sets["poses"]] == [POSED]
+    assert data.sets["poses"][0].person == (1,)
+    assert [s.data.names for s in data.sets["held_out"]] == [tuple(sorted(STRANGERS))]
+    assert set(data.sets["held_out"][0].person) == {-1}
+
+
+def test_training_scans_may_be_fewer_but_not_none(model, workplace):
+    assert len(trained_set(model, TRAINED, workplace / "trained_processed", {}, limit=2)) == 2
+    with pytest.raises(GdnaError, match="none of the 4 scans"):
+        trained_set(model, TRAINED, workplace / "strangers_processed", {})
+    with pytest.raises(GdnaError, match="2 people for 4 codes"):
+        trained_set(model, TRAINED[:2], workplace / "trained_processed", {})
+
+
+def test_evenly():
+    assert evenly(10, 4) == [0, 2, 5, 7]
+    assert evenly(3, 10) == evenly(3, None) == [0, 1, 2]
+
+
+# --- maps and people
+
+
+def test_a_body_drawn_as_its_scan_was_has_the_scans_maps(data):
+    """The same mesh through the same views: one step of a byte."""
+    prepared = data.sets["trained"][0].data
+    views = prepared_views(prepared.folder, "0002", 2)
+    body = open_body()
+    used, faces = np.unique(body.faces.numpy(), return_inverse=True)
+    mesh = PosedMesh(prepared.vertices_posed[2], torch.from_numpy(faces.reshape(-1, 3)), torch.zeros(len(used), 3))
+    for pair, image in zip(render_pairs(mesh, views), prepared_images(prepared.folder, "0002", views), strict=True):
+        scan = decode(image)
+        both = scan.mask & pair.raw.mask
+        assert (scan.mask ^ pair.raw.mask).float().mean() < 2e-3
+        near = (scan.normals - pair.raw.normals)[both].abs().amax(1) < 2 / 255
+        assert near.float().mean() > 0.99
+
+
+def test_people_take_every_pose_before_one_comes_again(model, data):
+    poses = data.sets["trained"][0].data.joint_rotations
+    drawn = draw_people(model, poses, 6, seed=3)
+    taken = [next(i for i, pose in enumerate(poses) if torch.equal(pose, own)) for _, own in drawn]
+    assert sorted(taken[:4]) == [0, 1, 2, 3]
+    again = draw_people(model, poses, 6, seed=3)
+    assert all(torch.equal(a.z_shape, b.z_shape) for (a, _), (b, _) in zip(drawn, again, strict=True))
+
+
+def test_a_person_in_a_scans_pose_either_way(model, data):
+    """From joint rotations, or from the scan's bone transforms: the same mesh."""
+    prepared = data.sets["trained"][0].data
+    person = model.training_person(1)
+    one = posed_person(person, prepared.joint_rotations[1], 24)
+    other = reconstruct(person, prepared.bone_transforms[1], 24)
+    torch.testing.assert_close(one.vertices, other.vertices, atol=1e-5, rtol=0)  # m, single precision
+
+
+# --- codes
+
+
+def test_a_shape_code_is_found_that_explains_the_scan_better(model, workplace):
+    prepared = PreparedSet.open(workplace / "strangers_processed", None, "cpu", "coarse")
+    search = model.network.search_settings()
+
+    def loss(codes) -> float:
+        batch = prepared.draw_coarse(torch.tensor([0]), torch.Generator().manual_seed(9), 500)
+        with torch.no_grad():
+            subject = model.network.subject(codes, batch.betas)
+            query = model.network.occupancy_posed(batch.points_posed, batch.bone_transforms, subject, search)
+        return float(torch.nn.functional.binary_cross_entropy_with_logits(query.logits.clamp_min(-9), batch.occupancy))
+
+    before = fit_codes(model, prepared, 0, CodeFitSettings(steps=0))
+    after = fit_codes(model, prepared, 0, CodeFitSettings(steps=8, points=200))
+    assert torch.equal(before.shape[0], model.network.z_shapes.weight.mean(0))
+    assert loss(after) < loss(before)
+    assert torch.equal(after.shape, fit_codes(model, prepared, 0, CodeFitSettings(steps=8, points=200)).shape)
+    assert 0 <= scan_iou(model.network, prepared, 0, after, search).uniform <= 1
+
+
+# --- the whole
+
+
+def test_every_part_has_its_numbers(evaluation):
+    summary = evaluation.summary()
+    assert all(np.isfinite(value) for value in summary.values())
+    for suffix in ("train", "unseen_pose", "held_out"):
+        assert 0 <= summary[f"iou_{suffix}"] <= 1
+        assert 0 < summary[f"normal_error_deg_{suffix}"] < 180
+    assert summary["frechet_raw"] > summary["frechet_floor"]  # a ball is no person
+    assert evaluation.people.frechet_name == "Frechet distance (colours)"
+    assert summary["samples"] == 2
+    assert 0 < summary["skin_misplaced_weight_train"] < 1
+    assert summary["z_detail_silhouette_px"] == 0  # details are normals only
+    assert summary["z_detail_normals_deg"] > 0
+    assert evaluation.scans["trained"][0].surface is None
+    assert any("not at hand" in note for note in evaluation.notes)
+
+
+def test_the_same_seed_gives_the_same_numbers(model, data):
+    settings = replace(SMALL, parts=("people",))
+    one, other = (evaluate(model, data, settings, NETWORK) for _ in range(2))
+    assert one.summary() == other.summary()
+
+
+def test_changed_codes_change_one_thing(model):
+    base, other = model.sample(2, 0)
+    changed = Changed.of(base, other)
+    assert torch.equal(changed.betas.z_shape, base.z_shape)
+    assert torch.equal(changed.betas.betas, other.betas)
+
+
+def test_the_page_stands_alone(evaluation):
+    text = render_page(evaluation, [Column("older", "Inception v3", {"iou_train": 0.5, "broken": 7.0})])
+    assert not re.search(r"""(src|href)=["'](?!data:)""", text)  # nothing is fetched
+    assert text.count("data:image/png;base64,") == 6  # people, neighbours, three kinds of scans, codes
+    assert "older" in text
+    assert "0.500" in text
+    assert "Feature networks differ" in text
+    for section in ("Generated people", "Reconstruction", "What the codes change", "Health"):
+        assert section in text
+
+
+def test_plots_of_nothing_and_of_one():
+    assert "<svg" in bars("none", {})
+    assert "<svg" in strips("none", {"a": []})
+    assert strips("one", {"a": [2.0]}, "mm").count("<circle") == 1
+
+
+def test_names_are_escaped(evaluation):
+    text = render_page(replace(evaluation, name="<script>"))
+    assert "<script>" not in text
+
+
+def test_nothing_to_measure(model):
+    with pytest.raises(GdnaError, match="nothing to measure"):
+        evaluate(model, EvaluationData(), SMALL, NETWORK)
+
+
+def test_settings_that_cannot_be():
+    with pytest.raises(GdnaError, match="expected some of scans, people"):
+        EvaluateSettings(parts=("everything",))
+    with pytest.raises(GdnaError, match="people=1: expected 4 or more"):
+        EvaluateSettings(people=1)
+
+
+# --- the command
+
+
+def test_the_command_writes_numbers_and_a_page(workplace, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    command = [
+        "evaluate", "expname=tiny", "parts=[scans,skinning]", "scans=1", "views=1", "points=200", "mesh_resolution=24",
+        "fit_steps=1", "datamodule.dataset_path=trained_processed", "datamodule.scans_path=trained",
+        "held_out=strangers_processed", "held_out_scans=strangers", "poses=poses_processed", "poses_scans=poses",
+    ]  # fmt: skip
+    assert cli.main(command) == 0
+    written = workplace / "outputs/tiny/evaluation"
+    report = json.loads((written / "evaluation.json").read_text())
+    assert report["scans"]["poses"][0]["name"] == "0001_pose1"
+    assert report["summary"]["chamfer_mm_held_out"] > 0
+    assert read_column(written / "evaluation.json").summary == report["summary"]
+    assert "IoU, uniform points" in capsys.readouterr().out
+    command[2] = "parts=[skinning]"
+    assert cli.main([*command, f"against=[{written}/evaluation.json]", "out=again"]) == 0
+    assert (workplace / "again/evaluation.html").read_text().count("<th>tiny</th>") >= 2
+    assert not list(workplace.rglob("*.part*"))
+
+
+def test_a_json_of_something_else_is_refused(tmp_path, capsys):
+    (tmp_path / "other.json").write_text("{}")
+    assert cli.main(["evaluate", f"against=[{tmp_path}/other.json]"]) == 2
+    assert "not a JSON of this version's gdna evaluate" in capsys.readouterr().err
+
+
+def test_scan_sets_know_their_length(data):
+    assert [len(s) for s in data.sets["trained"]] == [4]
+    assert isinstance(data.sets["trained"][0], ScanSet)
