@@ -175,7 +175,7 @@ class AvatarModel(nn.Module):
             roots = attach_gradient(packed.values, targets, bone_transforms, weights_at)
             points_neutral = self.to_neutral(roots, subject.betas)
         logits, hidden = self.occupancy_neutral(points_neutral, subject)
-        logits = logits.float()
+        logits = logits.to(points_posed.dtype)
         everywhere = unpack(logits, packed, logits.new_full(packed.position.shape, OUTSIDE))
         best, start = everywhere.unflatten(1, (-1, tries)).max(-1)
         column = packed.position.unflatten(1, (-1, tries)).gather(-1, start[..., None])[..., 0]

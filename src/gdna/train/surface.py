@@ -66,7 +66,7 @@ def neutral_surface(model: AvatarModel, data: PreparedSet) -> NeutralSurface:
         subject = model.subject(model.codes(person), data.betas[index, None].to(device))
         transforms = data.bone_transforms[index, None].to(device)
         points = from_fixed(data.fine.surface_points[index]).to(device)
-        grid = model.transform_grid(subject, transforms, search) if uses_grid(search, points) else None
+        grid = model.transform_grid(subject, transforms, search) if uses_grid(search, points[None]) else None
         parts = points.split(POINTS_AT_ONCE)
         answers = [model.occupancy_posed(part[None], transforms, subject, search, grid) for part in parts]
         points_neutral[index] = torch.cat([a.points_neutral[0] for a in answers]).to(points_neutral)
