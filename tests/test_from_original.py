@@ -209,7 +209,7 @@ def test_the_fine_stage_begins_with_an_imported_coarse_model(home, scans):
     """starting_path=....ckpt; what the coarse model's numbers mean goes along."""
     folder = home / "data/THuman2.0_processed"
     for i in range(5):
-        write_prepared_by_original(folder, f"{i:04d}", scans[i % 2], 500, views=1)
+        write_prepared_by_original(folder, f"{i:04d}", scans[i % 2], 3000, views=1)
     write(home / "coarse.ckpt", state_dict("coarse"))
     gdna("train", "expname=fine", "datamodule=thuman", "+experiments=fine", "starting_path=coarse.ckpt",
          "model.lambda_gan=0", "datamodule.batch_size=5", "datamodule.points_per_frame=50",

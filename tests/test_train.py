@@ -26,7 +26,6 @@ from gdna.data.sample_file import from_fixed
 from gdna.deform.search import GridSettings, SearchSettings
 from gdna.errors import GdnaError
 from gdna.evaluate.metrics import evaluate_iou
-from gdna.generate.loading import shipped_model
 from gdna.geometry.rotations import axis_angle_to_matrix
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
@@ -37,7 +36,6 @@ from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, so
 from gdna.train.coarse import CoarseInputs, NeutralBody, Room, coarse_losses, train_coarse
 from gdna.train.critic import Critic
 from gdna.train.fine import follow, normal_maps, refinable, train_fine
-from gdna.train.mesh_cache import rasterize_scan
 from gdna.train.run_state import RunFolder, finished
 from gdna.train.schedule import Schedule, generator_for, learning_rate_factor
 from gdna.train.settings import (
@@ -70,7 +68,7 @@ COARSE = TrainSettings(
     logger=LoggerKind.none,
 )
 FINE = replace(COARSE, model=LossSettings(d_reg_every=2, optim=OptimSettings(lr=1e-2, lr_dis=2e-3, ema=0.5)))
-CACHE = CacheSettings(image_size=32, steps=64)
+CACHE = CacheSettings(image_size=32, resolution=64, steps=64)
 SEARCH = SearchSettings(init_bones=(0, 16, 17), grid=GridSettings(shape=(8, 32, 32)))
 
 
@@ -168,7 +166,7 @@ def test_generators_depend_on_every_part_of_their_key():
 
 def test_learning_rate_decay():
     optim = OptimSettings(decay=Decay.cosine, decay_from=0.5)
-    factors = [learning_rate_factor(optim, done) for done in (0, 0.5, 0.75, 1.0, 1.1)]
+    factors = [learning_rate_factor(optim, done) for done in (0.0, 0.5, 0.75, 1.0, 1.1)]
     assert factors == pytest.approx([1, 1, 0.5, 0, 0])
     assert learning_rate_factor(OptimSettings(), 0.99) == 1
     with pytest.raises(GdnaError, match=r"give trainer\.max_seconds"):
@@ -366,7 +364,7 @@ def test_a_step_with_fixed_room_is_the_same_step(prepared, coarse):
     assert plain.dropped == fixed.dropped == 0 < small.dropped
     assert torch.allclose(plain.total, fixed.total, rtol=1e-5)  # sums in another order
     assert torch.allclose(gradient, its_gradient, rtol=1e-3, atol=1e-5 * gradient.abs().max())
-    assert Room(144).larger().capacity > Room(144).capacity
+    assert Room(1000).larger().capacity > Room(1000).capacity
 
 
 def test_scans_of_one_person_share_a_code(prepared, tmp_path):
@@ -450,19 +448,6 @@ def test_cached_views_are_renders_of_the_turned_person(prepared, coarse):
     assert hit.sum() > 30
     assert (hit != mask[view].flatten()).sum() <= 0.02 * hit.sum()
     assert ((expected - cached)[both].norm(dim=1) < 1e-3).float().mean() > 0.99
-    assert (points[~mask] == 0).all()
-
-
-def test_the_mesh_gives_what_marching_gives(prepared):
-    """The shipped model's first person: where both see it, within 3 mm (a tenth of a cell, and the bend of one)."""
-    model = load_model(shipped_model()).requires_grad_(False)
-    data = PreparedSet.open(prepared, PEOPLE[:1], "cpu", "body")
-    marched, hit = trace_scan(model, data, 0, replace(CACHE, steps=128))
-    points, mask = rasterize_scan(model, data, 0, CACHE.image_size, 128)
-    assert hit.sum() > 300
-    assert (hit != mask).sum() <= 0.05 * hit.sum()
-    both = hit & mask
-    assert ((points - marched)[both].norm(dim=1) < 3e-3).float().mean() > 0.95
     assert (points[~mask] == 0).all()
 
 

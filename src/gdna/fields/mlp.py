@@ -58,7 +58,7 @@ class WeightNormLinear(nn.Module):
         self.bias = nn.Parameter(plain.bias.detach().clone())
 
     def weight(self) -> Float[Tensor, "O I"]:
-        return self.weight_v * (self.weight_g / self.weight_v.norm(dim=1, keepdim=True))
+        return torch._weight_norm(self.weight_v, self.weight_g, 0)  # one kernel each way instead of a dozen
 
     @torch.no_grad()
     def set_weight(self, weight: Float[Tensor, "O I"], bias: float = 0.0) -> None:

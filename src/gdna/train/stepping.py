@@ -51,7 +51,7 @@ def apply_gradients(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], l
 
 def average_gradients(parameters: Sequence[Tensor]) -> None:
     """Mean of the gradients over all processes, in one message. Does nothing for a single process."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    if not _several_processes():
         return
     for parameter in parameters:
         if parameter.grad is None:
@@ -62,6 +62,10 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     flat /= torch.distributed.get_world_size()
     parts = flat.split([g.numel() for g in gradients])
     torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
+
+
+def _several_processes() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 class RecordedStep(Generic[Inputs, Outputs]):
@@ -109,8 +113,8 @@ class RecordedStep(Generic[Inputs, Outputs]):
 
 
 def stepper(step: Callable[[Inputs], Outputs], device: torch.device) -> Callable[[Inputs], Outputs]:
-    """`step` as it runs best on the device."""
-    return RecordedStep(step) if device.type == "cuda" else step
+    """`step` as it runs best on the device. Steps of several processes, which exchange gradients, are not recorded."""
+    return RecordedStep(step) if device.type == "cuda" and not _several_processes() else step
 
 
 def tensors_of(record: Any) -> Iterator[Tensor]:
