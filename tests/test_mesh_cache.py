@@ -28,12 +28,14 @@ def one_person(tmp_path) -> PreparedSet:
 
 
 def test_the_mesh_gives_what_marching_gives(one_person):
-    """Where both see the person, within 3 mm: a tenth of a cell, and the bend of one."""
+    """Where both see the person, within 3 mm (half a cell) but for surfaces that the rays only graze."""
     model = load_model(shipped_model()).requires_grad_(False)
     marched, hit = trace_scan(model, one_person, 0, CacheSettings(image_size=32))
-    points, mask = rasterize_scan(model, one_person, 0, 32, 128)
+    points, mask = rasterize_scan(model, one_person, 0, 32, 256)
     assert hit.sum() > 150
     assert (hit != mask).sum() <= 0.05 * hit.sum()  # pixels of 6 cm, half of them on the outline
     both = hit & mask
-    assert ((points - marched)[both].norm(dim=1) < 3e-3).float().mean() > 0.95
+    distance = (points - marched)[both].norm(dim=1)
+    assert (distance < 3e-3).float().mean() > 0.95
+    assert distance.median() < 5e-4
     assert (points[~mask] == 0).all()
