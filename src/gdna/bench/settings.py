@@ -31,9 +31,10 @@ class Sizes:
     frames: int = 16
     search_steps: int = 50  # Broyden's, of the coarse stage
     ray_steps: int = 128
+    views: int = 18  # of a scan, from one mesh
 
 
-SIZES = {Scale.full: Sizes(), Scale.tiny: Sizes(2, 32, 64, 2, 32, 16, (16, 24), 24, 2, 8, 16)}
+SIZES = {Scale.full: Sizes(), Scale.tiny: Sizes(2, 32, 64, 2, 32, 16, (16, 24), 24, 2, 8, 16, 2)}
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,15 @@ def tables(pack: ScanPack, statistics: Statistics) -> dict[str, str]:
     return {
         "contents": _table(("", ""), _contents(pack, statistics)),
         "quality": _quantiles("of each scan", {"faces": statistics.faces, **statistics.quality}),
-        "shape": _quantiles("of people", shape),
-        "garments": "\n\n".join([_counts("worn", statistics.garments, "people"), *words]),
-        "poses": "\n\n".join([*kinds, _quantiles("turned from the zero pose", angles)]),
+        "shape": _quantiles("of people", shape) + _plot("shape"),
+        "garments": "\n\n".join([_counts("worn", statistics.garments, "people"), *words]) + _plot("garments"),
+        "poses": "\n\n".join([*kinds, _quantiles("turned from the zero pose", angles)]) + _plot("poses"),
     }
+
+
+def _plot(name: str) -> str:
+    """As `plots.write_plots` names it."""
+    return f"\n\n![{name}](images/scans_{name}.png)"
 
 
 def _contents(pack: ScanPack, statistics: Statistics) -> list[tuple[str, object]]:
