@@ -367,6 +367,21 @@ def test_a_step_with_fixed_room_is_the_same_step(prepared, coarse):
     assert Room(1000).larger().capacity > Room(1000).capacity
 
 
+@pytest.mark.gpu
+def test_recorded_steps_learn_what_plain_ones_do(prepared, tmp_path, monkeypatch):
+    """A CUDA graph replays the very kernels; atomic sums in another order are all that may differ."""
+    logged = {}
+    for name, how in (("recorded", gdna.train.coarse.stepper), ("plain", lambda step, device: step)):
+        with monkeypatch.context() as patch:
+            patch.setattr(gdna.train.coarse, "stepper", how)
+            logged[name] = record(patch)
+            settings = epochs(COARSE, 6, accelerator="cuda", precision=Precision.full)
+            train_coarse(prepared, tmp_path / name, TINY, settings)
+    assert len(logged["plain"]) == 12
+    for one, other in zip(logged["recorded"], logged["plain"], strict=True):
+        assert one["total"] == pytest.approx(other["total"], rel=1e-3)
+
+
 def test_scans_of_one_person_share_a_code(prepared, tmp_path):
     for old, new in (("ann", "ann"), ("bob", "ann_pose1"), ("cat", "ann_pose2"), ("dan", "dan")):
         shutil.copytree(prepared / old, tmp_path / "data" / new)

@@ -88,9 +88,7 @@ def cache_view(scene: Scene) -> Row:
 
     def estimate() -> float:
         small = replace(settings, image_size=max(settings.image_size // 8, 8))
-        return (settings.image_size / small.image_size) ** 2 * seconds_of(
-            lambda: march(small), scene.device
-        )
+        return (settings.image_size / small.image_size) ** 2 * seconds_of(lambda: march(small), scene.device)
 
     hits = 0.15 * settings.image_size**2
     floor = Work(
