@@ -55,14 +55,12 @@ def bone_poses(
 
     `joints_zero` are the joints in the zero pose, metres. Translation is not included.
     """
-    rotations = axis_angle_to_matrix(joint_rotations)
+    origin = torch.zeros_like(joints_zero[:, 0])
+    start = torch.stack([origin if parent < 0 else joints_zero[:, parent] for parent in parents], 1)
+    local = rigid(axis_angle_to_matrix(joint_rotations), joints_zero - start).unbind(1)
     poses: list[Tensor] = []
     for j, parent in enumerate(parents):
-        if parent < 0:
-            poses.append(rigid(rotations[:, j], joints_zero[:, j]))
-        else:
-            local = rigid(rotations[:, j], joints_zero[:, j] - joints_zero[:, parent])
-            poses.append(poses[parent] @ local)
+        poses.append(local[j] if parent < 0 else poses[parent] @ local[j])
     return torch.stack(poses, 1)
 
 
