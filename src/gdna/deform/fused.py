@@ -65,11 +65,8 @@ class TritonEngine:
         """As the other engines, in place: candidates stay where they lie, and kernels walk lists of them."""
         from gdna.deform import fused_triton
 
-        fused, count, room = (
-            settings.fused,
-            points_posed.shape[1],
-            self.room(settings.fused.room, points_posed.shape[1]),
-        )
+        fused, count = settings.fused, points_posed.shape[1]
+        room = self.room(fused.room, count)
         first, norms = fused_triton.candidates(on_grid.points, on_grid.norms, fused.candidate, fused.merge, room)
         entries = fused_triton.Polished(on_grid.points, norms, on_grid.inverse_jacobians, points_posed.contiguous())
         some = first
