@@ -170,7 +170,7 @@ def _found(cast: Cast, frame: Frame, settings: RegisterSettings, tell: Progress)
     last = Stage(0.03, 0.1, 0.4, free)
     state, axis, cost = _best(solver, state, axis, Stage(0.04, 0.3, 1.0, free), 2, 0.0)
     tell("two rivals", float(cost[0]))
-    best = _run(solver, state[torch.arange(1)], [last] * 10)
+    best = _run(solver, state[torch.arange(1)], [last] * 15)
     rival = state[torch.arange(1, 2)] if len(state.scale) > 1 else None
     verdict = judge(solver, best, rival, cost)
     return Found(best, axes[axis[0]], verdict)

@@ -13,14 +13,14 @@ from torch import Tensor
 from gdna.body.skeleton import BODY_JOINTS
 from gdna.fit.pose_library import library_poses
 from gdna.fit.puppet import Puppet, State
-from gdna.fit.solve import NORMAL_REACH, Target
+from gdna.fit.solve import NORMAL_REACH, Target, squared_distances
 from gdna.geometry.rotations import axis_angle_to_matrix
 
 YAWS = 16
 FAR = 0.25  # metres at which a distance stops counting
 AXIS_POSES = 90
 AXIS_MARGIN = 1.1  # an axis whose best pose costs this much more is out
-AT_ONCE = 256  # candidates compared at once
+AT_ONCE = 128  # candidates compared at once
 FACING = 0.2  # cosine to the camera from which a depth image should show a point
 
 
@@ -96,7 +96,7 @@ def _distances(
     if target.normals is not None:
         scan = torch.cat([scan, NORMAL_REACH * target.normals], -1)
         body = torch.cat([points, NORMAL_REACH * normals], -1)
-    squared = (scan**2).sum(-1)[None, :, None] + (body**2).sum(-1)[:, None] - 2 * scan @ body.mT
+    squared = squared_distances(scan, body)
     forth, index = squared.min(2)
     nearest = points.gather(1, index[..., None].expand(-1, -1, 3))
     return forth.clamp_min(0).sqrt(), squared.amin(1).clamp_min(0).sqrt(), target.points - nearest

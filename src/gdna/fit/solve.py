@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.body.skeleton import BODY_JOINTS
@@ -21,8 +21,9 @@ from gdna.geometry.rotations import axis_angle_to_matrix, cross_matrix, matrix_t
 
 NORMAL_REACH = 0.15  # metres that opposite normals count as in the search for neighbours, halved
 MEASURES = 300.0  # as many independent measurements are the points of either direction worth
-INSIDE = 3.0  # how much more a scan point inside the body counts
+INSIDE = 3.0  # how much more a scan point counts that lies nearer to the body than clothes usually do
 AGREEING = 0.0  # cosine of two normals from which a pair counts
+PAIRS_AT_ONCE = 2_000_000
 FACING = 0.2  # cosine to the camera from which a depth image should show a point
 LIMIT_SPREAD = 0.05  # radians
 OTHER_SPREAD = 0.12  # radians; of joints that no prior knows
@@ -47,7 +48,7 @@ class Stage:
     sliding: float  # weight of distances along the surface, of those across
     prior: float  # weight of the pose prior
     free_scale: bool
-    betas: float = 1.0  # weight of their prior
+    betas: float = 2.0  # weight of their prior
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,19 @@ class Solver:
         total = torch.zeros_like(state.scale)
         for pairs in self._pairs(posed):
             cost = 1 - self._robust(pairs, stage).sqrt()
-            total = total + (cost * pairs.share).sum(1) / pairs.share.sum(1).clamp_min(1e-6)
+            share = pairs.share / self.spread[pairs.body]
+            total = total + (cost * share).sum(1) / share.sum(1).clamp_min(1e-6)
         residual, _ = self._pose_terms(state)
         prior = (residual**2).sum(1) * stage.prior + (state.betas**2).sum(1)
         return total + 2e-4 * prior
 
     def excess(self, posed: Posed) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B V"]]:
         """How far (metres) scan points lie from the body beyond the usual clothes, and body points from the scan."""
-        rows = []
-        for pairs in self._pairs(posed):
-            room = (self.usual + self.spread)[pairs.body]
-            rows.append((pairs.offset.norm(dim=-1) - room).clamp_min(0))
-        return rows[0], rows[1]
+        room = self.usual + self.spread
+        distances = squared_distances(self.target.points, posed.points).clamp_min(0).sqrt()
+        forth, body = distances.min(2)
+        back = distances.amin(1)
+        return (forth - room[body]).clamp_min(0), (back - room).clamp_min(0)
 
     def step(self, state: State, stage: Stage) -> State:
         """One damped Gauss-Newton step."""
@@ -106,27 +108,32 @@ class Solver:
     def _pairs(self, posed: Posed) -> tuple[_Pairs, _Pairs]:
         """The nearest body point of every scan point, and the nearest scan point of every body point."""
         scan, normals = self.target.points, self.target.normals
-        if normals is None:
-            squared = _squared_distances(scan, posed.points)
-        else:
-            reach = NORMAL_REACH
-            squared = _squared_distances(
-                torch.cat([scan, reach * normals], -1), torch.cat([posed.points, reach * posed.normals], -1)
-            )
-        body, back = squared.argmin(2), squared.argmin(1)  # (B, N), (B, V)
+        body, back = _nearest_both(*self._features(posed))
         rows = torch.arange(len(body), device=body.device)[:, None]
         normal, point = posed.normals[rows, body], posed.points[rows, body]
-        agree = torch.ones_like(body, dtype=torch.bool) if normals is None else (normal * normals).sum(-1) > AGREEING
-        forth = _Pairs(scan - point, normal, agree, body, torch.ones_like(point[..., 0]))
-        agree = torch.ones_like(back, dtype=torch.bool)
+        agree, agree_back = torch.ones_like(body, dtype=torch.bool), torch.ones_like(back, dtype=torch.bool)
         if normals is not None:
-            agree = (posed.normals * normals[back]).sum(-1) > AGREEING
+            agree = (normal * normals).sum(-1) > AGREEING
+            agree_back = (posed.normals * normals[back]).sum(-1) > AGREEING
         share = torch.ones_like(posed.points[..., 0])
         if self.target.eye is not None:
             sight = torch.nn.functional.normalize(self.target.eye - posed.points, dim=-1)
             share = ((sight * posed.normals).sum(-1) > FACING).to(share)
         every = torch.arange(back.shape[1], device=back.device).expand_as(back)
-        return forth, _Pairs(scan[back] - posed.points, posed.normals, agree, every, share)
+        return (
+            _Pairs(scan - point, normal, agree, body, torch.ones_like(point[..., 0])),
+            _Pairs(scan[back] - posed.points, posed.normals, agree_back, every, share),
+        )
+
+    def _features(self, posed: Posed) -> tuple[Float[Tensor, "N k"], Float[Tensor, "B V k"]]:
+        """What neighbours are close in: places and, where they are known, normals."""
+        scan, normals = self.target.points, self.target.normals
+        if normals is None:
+            return scan, posed.points
+        return (
+            torch.cat([scan, NORMAL_REACH * normals], -1),
+            torch.cat([posed.points, NORMAL_REACH * posed.normals], -1),
+        )
 
     def _robust(self, pairs: _Pairs, stage: Stage) -> Float[Tensor, "B n"]:
         """Weight 0..1 of a Geman-McClure loss."""
@@ -145,7 +152,8 @@ class Solver:
             usual = self.usual[pairs.body]
             across = (pairs.offset * pairs.normal).sum(-1) - usual
             weight = self._robust(pairs, stage) * pairs.share
-            weight = weight * torch.where(across < 0, INSIDE, 1.0) / self.spread[pairs.body] ** 2
+            weight = weight * torch.where(across < 0, INSIDE, 1.0)
+            weight = weight / self.spread[pairs.body] ** 2
             weight = weight * (MEASURES / pairs.share.sum(1, keepdim=True).clamp_min(1))
             outer = pairs.normal[..., :, None] * pairs.normal[..., None, :]
             forms = weight[..., None, None] * (outer + stage.sliding * torch.eye(3).to(outer))
@@ -199,9 +207,19 @@ class Solver:
         )
 
 
-def _squared_distances(scan: Float[Tensor, "N k"], body: Float[Tensor, "B V k"]) -> Float[Tensor, "B N V"]:
-    cross = scan @ body.mT
-    return (scan**2).sum(-1)[None, :, None] + (body**2).sum(-1)[:, None] - 2 * cross
+def _nearest_both(
+    scan: Float[Tensor, "N k"], body: Float[Tensor, "B V k"]
+) -> tuple[Int[Tensor, "B N"], Int[Tensor, "B V"]]:
+    """Of each scan point its nearest body point, and the other way; few bodies at a time, as matrices that fit a cache
+    are cheaper."""
+    at_once = max(1, PAIRS_AT_ONCE // (scan.shape[0] * body.shape[1]))
+    parts = [(d.argmin(2), d.argmin(1)) for d in (squared_distances(scan, some) for some in body.split(at_once))]
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+
+def squared_distances(scan: Float[Tensor, "N k"], body: Float[Tensor, "B V k"]) -> Float[Tensor, "B N V"]:
+    """Rounding may make them slightly negative."""
+    return torch.baddbmm((body**2).sum(-1)[:, None], scan.expand(len(body), -1, -1), body.mT, alpha=-2).add_((scan**2).sum(-1)[:, None])
 
 
 def _left_inverse(vector: Float[Tensor, "B n 3"]) -> Float[Tensor, "B n 3 3"]:
