@@ -14,7 +14,7 @@ from gdna.body.interface import BodyModel
 from gdna.errors import GdnaError
 from gdna.fit.cleaning import person_points
 from gdna.fit.clothing import by_bone
-from gdna.fit.limbs import LIMBS, joined, spread_over, turned_round, with_limb
+from gdna.fit.limbs import LIMBS, joined, turned_round, with_limb
 from gdna.fit.pose_library import library_poses, pose_prior
 from gdna.fit.puppet import Puppet, State
 from gdna.fit.sampling import surface_points
@@ -35,7 +35,8 @@ SIZES = (0.2, 0.8)  # metres; the same, of anybody in any pose and of parts of t
 HEIGHTS = (0.85, 1.15)  # of people, of the average body's
 GUESSES = (0.75, 1.3)  # of the scale, where the unit is not known
 SEARCHED = 100  # points of the scan in the search
-LIMB_POSES = 60
+LIMB_POSES = 144
+LIMB_ROUNDS = 2
 
 
 def register_body(
@@ -158,19 +159,20 @@ def _found(cast: Cast, frame: Frame, settings: RegisterSettings, tell: Progress)
     turned = turned_round(state[torch.arange(1)])
     state, axis = joined(state, turned), torch.cat([axis, axis[:1]])
     solver = Solver(cast.middle, frame.target(1000), pose_prior())
-    state = _run(solver, state, [Stage(w, 0.25, 0.8, free) for w in (0.12, 0.1, 0.08, 0.08)])
-    state, axis, cost = _best(solver, state, axis, Stage(0.06, 0.3, 1.0, free), 4, 0.04)
+    state = _run(solver, state, [Stage(w, 0.25, 0.8, free) for w in (0.12, 0.1, 0.08, 0.08, 0.06)])
+    state, axis, cost = _best(solver, state, axis, Stage(0.05, 0.3, 1.0, free), 3, 0.04)
     tell("rough pose", float(cost[0]))
-    state, axis = _other_limbs(solver, state, axis, free)
-    state = _run(solver, state, [Stage(w, 0.2, 0.7, free) for w in (0.08, 0.06, 0.06, 0.05, 0.05)])
-    state, axis, cost = _best(solver, state, axis, Stage(0.05, 0.3, 1.0, free), 2, 0.03)
-    tell("limbs", float(cost[0]))
+    few = Solver(cast.middle.take(torch.arange(0, 700, 2)), frame.target(400), pose_prior())
+    for _ in range(LIMB_ROUNDS):
+        state, axis = _other_limbs(few, solver, state, axis, free)
+        state, axis, cost = _best(solver, state, axis, Stage(0.05, 0.3, 1.0, free), 2, 0.03)
+        tell("limbs", float(cost[0]))
     solver = Solver(cast.large, frame.target(settings.final_points), pose_prior())
-    state = _run(solver, state, [Stage(w, 0.1, 0.5, free) for w in (0.05, 0.05, 0.04, 0.04, 0.04)])
-    last = Stage(0.03, 0.1, 0.4, free)
+    state = _run(solver, state, [Stage(w, 0.1, 0.5, free) for w in (0.05, 0.05, 0.04, 0.04, 0.03, 0.03)])
     state, axis, cost = _best(solver, state, axis, Stage(0.04, 0.3, 1.0, free), 2, 0.0)
     tell("two rivals", float(cost[0]))
-    best = _run(solver, state[torch.arange(1)], [last] * 15)
+    best = _run(solver, state[torch.arange(1)], [Stage(0.02, 0.1, 0.4, free)] * 12)
+    tell("final", float(solver.energy(best, Stage(0.04, 0.3, 1.0, free))))
     rival = state[torch.arange(1, 2)] if len(state.scale) > 1 else None
     verdict = judge(solver, best, rival, cost)
     return Found(best, axes[axis[0]], verdict)
@@ -190,23 +192,23 @@ def _best(
     return state[chosen], axis[chosen], cost[chosen]
 
 
-def _other_limbs(solver: Solver, state: State, axis: Tensor, free: bool) -> tuple[State, Tensor]:
-    """Each state, and where they fit, others of it that have one limb from another pose."""
-    wide = Stage(0.1, 0.3, 0.3, free)
+def _other_limbs(few: Solver, solver: Solver, state: State, axis: Tensor, free: bool) -> tuple[State, Tensor]:
+    """Each state, and others of it that have one limb from another pose, chosen by few points and refined."""
+    wide = Stage(0.08, 0.3, 0.1, free)
     states, owners = [state], [axis]
-    poses = library_poses()
+    poses = library_poses()[:: max(len(library_poses()) // LIMB_POSES, 1)]
     for one in range(len(state.scale)):
         single = state[torch.tensor([one])]
         for limb in LIMBS:
-            others = with_limb(single, limb, spread_over(poses, limb, LIMB_POSES))
-            cost = torch.cat([solver.energy(others[part], wide) for part in torch.arange(LIMB_POSES).split(20)])
-            best = cost.argsort()[:2]
+            others = with_limb(single, limb, poses)
+            cost = torch.cat([few.energy(others[part], wide) for part in torch.arange(len(poses)).split(16)])
+            best = cost.argsort()[:3]
             states.append(others[best])
-            owners.append(axis[[one, one]])
+            owners.append(axis[[one] * len(best)])
     mixed, owner = joined(*states), torch.cat(owners)
-    mixed = _run(solver, mixed, [Stage(w, 0.25, 0.8, free) for w in (0.12, 0.1, 0.08)])
-    mixed, owner, _ = _best(solver, mixed, owner, Stage(0.06, 0.3, 1.0, free), 4, 0.03)
-    return mixed, owner
+    mixed = _run(few, mixed, [Stage(w, 0.25, 0.6, free) for w in (0.1, 0.08, 0.08)])
+    mixed, owner, _ = _best(few, mixed, owner, Stage(0.05, 0.3, 0.5, free), 6, 0.02)
+    return _run(solver, mixed, [Stage(w, 0.2, 0.6, free) for w in (0.08, 0.06, 0.06, 0.05, 0.05)]), owner
 
 
 def _registration(cast: Cast, frame: Frame, found: Found, body: BodyModel) -> Registration:
