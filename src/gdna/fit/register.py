@@ -165,7 +165,7 @@ def _found(cast: Cast, frame: Frame, settings: RegisterSettings, tell: Progress)
     few = Solver(cast.middle.take(torch.arange(0, 700, 2)), frame.target(400), pose_prior())
     for _ in range(LIMB_ROUNDS):
         state, axis = _other_limbs(few, solver, state, axis, free)
-        state, axis, cost = _best(solver, state, axis, Stage(0.04, 0.3, 1.0, free), 3, 0.02)
+        state, axis, cost = _best(solver, state, axis, Stage(0.04, 0.3, 1.0, free), 2, 0.02)
         tell("limbs", float(cost[0]))
     solver = Solver(cast.large, frame.target(settings.final_points), pose_prior())
     state = _run(solver, state, [Stage(w, 0.1, 0.5, free) for w in (0.05, 0.05, 0.04, 0.04, 0.03, 0.03)])
@@ -202,14 +202,11 @@ def _other_limbs(few: Solver, solver: Solver, state: State, axis: Tensor, free: 
         for limb in LIMBS:
             others = with_limb(single, limb, poses)
             cost = torch.cat([few.energy(others[part], wide) for part in torch.arange(len(poses)).split(16)])
-            best = cost.argsort()[:6]
+            best = cost.argsort()[:4]
             states.append(others[best])
             owners.append(axis[[one] * len(best)])
-    mixed, owner = joined(*states[1:]), torch.cat(owners[1:])
-    mixed = _run(few, mixed, [Stage(w, 0.25, 0.4, free) for w in (0.1, 0.1, 0.08, 0.08, 0.06)])
-    mixed, owner, _ = _best(solver, mixed, owner, Stage(0.05, 0.3, 0.5, free), 16, 0.01)
-    mixed, owner = joined(state, mixed), torch.cat([axis, owner])
-    return _run(solver, mixed, [Stage(w, 0.2, 0.5, free) for w in (0.06, 0.05, 0.05, 0.04, 0.04)]), owner
+    mixed, owner = joined(*states), torch.cat(owners)
+    return _run(solver, mixed, [Stage(w, 0.2, 0.5, free) for w in (0.08, 0.06, 0.05, 0.05, 0.04, 0.04)]), owner
 
 
 def _registration(cast: Cast, frame: Frame, found: Found, body: BodyModel) -> Registration:
