@@ -14,7 +14,8 @@ from gdna.body.interface import BodyModel
 from gdna.errors import GdnaError
 from gdna.fit.cleaning import person_points
 from gdna.fit.clothing import by_bone
-from gdna.fit.limbs import LIMBS, joined, turned_round, with_limb
+from gdna.fit.limbs import FOREARMS, LIMBS, joined, turned_round, with_limb
+from gdna.fit.normals import steadied
 from gdna.fit.pose_library import library_poses, pose_prior
 from gdna.fit.puppet import Puppet, State
 from gdna.fit.sampling import surface_points
@@ -34,9 +35,8 @@ TYPICAL_SIZE = 0.48  # metres; root mean square distance of a person's surface f
 SIZES = (0.2, 0.8)  # metres; the same, of anybody in any pose and of parts of them
 HEIGHTS = (0.85, 1.15)  # of people, of the average body's
 GUESSES = (0.75, 1.3)  # of the scale, where the unit is not known
-SEARCHED = 100  # points of the scan in the search
-LIMB_POSES = 288
-LIMB_ROUNDS = 2
+SEARCHED = 180  # points of the scan in the search
+LIMBS_REFINED = 4  # of each limb's alternatives
 
 
 def register_body(
@@ -101,6 +101,8 @@ def _frame(raw: RawScan, settings: RegisterSettings, device: torch.device) -> Fr
         raise GdnaError(f"{raw.name}: {int(person.sum())} points of a person, expected at least {FEWEST}; is it one?")
     order = np.random.default_rng(settings.seed).permutation(np.flatnonzero(person))
     points = points[order]
+    if normals is not None:
+        normals = steadied(points, normals[order])
     centre = points.mean(0)
     size = float(np.sqrt(((points - centre) ** 2).sum(1).mean()))
     unit, free = _unit(size, settings)
@@ -110,7 +112,7 @@ def _frame(raw: RawScan, settings: RegisterSettings, device: torch.device) -> Fr
 
     return Frame(
         points=tensor((points - centre) * unit),
-        normals=None if normals is None else tensor(normals[order]),
+        normals=None if normals is None else tensor(normals),
         eye=None if raw.eye is None else tensor((raw.eye - centre) * unit),
         centre=centre,
         unit=unit,
@@ -163,9 +165,9 @@ def _found(cast: Cast, frame: Frame, settings: RegisterSettings, tell: Progress)
     state, axis, cost = _best(solver, state, axis, Stage(0.05, 0.3, 1.0, free), 3, 0.04)
     tell("rough pose", float(cost[0]))
     few = Solver(cast.middle.take(torch.arange(0, 700, 2)), frame.target(400), pose_prior())
-    for _ in range(LIMB_ROUNDS):
-        state, axis = _other_limbs(few, solver, state, axis, free)
-        state, axis, cost = _best(solver, state, axis, Stage(0.04, 0.3, 1.0, free), 2, 0.02)
+    for limbs, poses in _limb_rounds():
+        state, axis = _other_limbs(few, solver, state, axis, limbs, poses, free)
+        state, axis, cost = _best(solver, state, axis, Stage(0.04, 0.3, 0.5, free), 2, 0.02)
         tell("limbs", float(cost[0]))
     solver = Solver(cast.large, frame.target(settings.final_points), pose_prior())
     state = _run(solver, state, [Stage(w, 0.1, 0.5, free) for w in (0.05, 0.05, 0.04, 0.04, 0.03, 0.03)])
@@ -192,17 +194,30 @@ def _best(
     return state[chosen], axis[chosen], cost[chosen]
 
 
-def _other_limbs(few: Solver, solver: Solver, state: State, axis: Tensor, free: bool) -> tuple[State, Tensor]:
-    """Each state, and others of it that have one limb from another pose, chosen by few points and refined."""
+def _limb_rounds() -> list[tuple[tuple[tuple[int, ...], ...], Float[np.ndarray, "K 24 3"]]]:
+    """Which limbs are exchanged for which poses', one round after another: whole limbs, then forearms."""
+    poses = library_poses()
+    return [(LIMBS, poses[0::2]), (LIMBS, poses[1::2]), (FOREARMS, poses[::2])]
+
+
+def _other_limbs(
+    few: Solver,
+    solver: Solver,
+    state: State,
+    axis: Tensor,
+    limbs: tuple[tuple[int, ...], ...],
+    poses: Float[np.ndarray, "K 24 3"],
+    free: bool,
+) -> tuple[State, Tensor]:
+    """Each state, and others of it that have one limb from another pose, chosen by few points and refined by more."""
     wide = Stage(0.08, 0.3, 0.1, free)
     states, owners = [state], [axis]
-    poses = library_poses()[:: max(len(library_poses()) // LIMB_POSES, 1)]
     for one in range(len(state.scale)):
         single = state[torch.tensor([one])]
-        for limb in LIMBS:
+        for limb in limbs:
             others = with_limb(single, limb, poses)
             cost = torch.cat([few.energy(others[part], wide) for part in torch.arange(len(poses)).split(16)])
-            best = cost.argsort()[:4]
+            best = cost.argsort()[:LIMBS_REFINED]
             states.append(others[best])
             owners.append(axis[[one] * len(best)])
     mixed, owner = joined(*states), torch.cat(owners)
