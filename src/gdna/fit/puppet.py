@@ -27,7 +27,7 @@ class State:
     translation: Float[Tensor, "B 3"]
     scale: Float[Tensor, " B"]
 
-    def __getitem__(self, index: Tensor) -> State:
+    def __getitem__(self, index: Tensor | slice) -> State:
         return State(self.rotations[index], self.betas[index], self.translation[index], self.scale[index])
 
 

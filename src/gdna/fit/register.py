@@ -36,6 +36,7 @@ SIZES = (0.2, 0.8)  # metres; the same, of anybody in any pose and of parts of t
 HEIGHTS = (0.85, 1.15)  # of people, of the average body's
 GUESSES = (0.75, 1.3)  # of the scale, where the unit is not known
 SEARCHED = 180  # points of the scan in the search
+TURNED = 6  # starts that are also tried facing the other way
 LIMBS_REFINED = 4  # of each limb's alternatives
 
 
@@ -155,6 +156,7 @@ def _found(cast: Cast, frame: Frame, settings: RegisterSettings, tell: Progress)
     if not frame.free_scale:
         state = State(state.rotations, state.betas, state.translation, torch.ones_like(state.scale))
     free = frame.free_scale
+    state, axis = joined(state, turned_round(state[:TURNED])), torch.cat([axis, axis[:TURNED]])
     solver = Solver(cast.middle, frame.target(600), pose_prior())
     state = _run(solver, state, [Stage(w, 0.3, 1.0, free) for w in (0.25, 0.2, 0.16, 0.13, 0.1, 0.1, 0.1)])
     state, axis, _ = _best(solver, state, axis, Stage(0.08, 0.3, 1.0, free), 4, 0.05)

@@ -22,6 +22,7 @@ from gdna.geometry.rotations import axis_angle_to_matrix, cross_matrix, matrix_t
 NORMAL_REACH = 0.15  # metres that opposite normals count as in the search for neighbours, halved
 MEASURES = 300.0  # as many independent measurements are the points of either direction worth
 INSIDE = 3.0  # how much more a scan point counts that lies nearer to the body than clothes usually do
+BACK = 0.7  # what body points far from the scan cost, where the other way costs 1: scans have holes
 AGREEING = 0.0  # cosine of two normals from which a pair counts
 PAIRS_AT_ONCE = 2_000_000
 FACING = 0.2  # cosine to the camera from which a depth image should show a point
@@ -76,10 +77,10 @@ class Solver:
         """Mean robust cost (0..1) of scan points and of body points, and a little of the priors."""
         posed = self.puppet.pose(state)
         total = torch.zeros_like(state.scale)
-        for pairs in self._pairs(posed):
+        for pairs, worth in zip(self._pairs(posed), (1.0, BACK), strict=True):
             cost = 1 - self._robust(pairs, stage).sqrt()
             share = pairs.share / self.spread[pairs.body]
-            total = total + (cost * share).sum(1) / share.sum(1).clamp_min(1e-6)
+            total = total + worth * (cost * share).sum(1) / share.sum(1).clamp_min(1e-6)
         residual, _ = self._pose_terms(state)
         prior = (residual**2).sum(1) * stage.prior + (state.betas**2).sum(1)
         return total + 2e-4 * prior
