@@ -15,7 +15,9 @@ LIMBS = tuple(
     for side in ("left", "right")
     for parts in (("collar", "shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "foot"))
 )
-FOREARMS = tuple(tuple(JOINT_NAMES.index(f"{side}_{part}") for part in ("elbow", "wrist")) for side in ("left", "right"))
+FOREARMS = tuple(
+    tuple(JOINT_NAMES.index(f"{side}_{part}") for part in ("elbow", "wrist")) for side in ("left", "right")
+)
 SWAPPED = [
     JOINT_NAMES.index(n.replace("left", "*").replace("right", "left").replace("*", "right"))
     for n in JOINT_NAMES[:BODY_JOINTS]

@@ -11,8 +11,8 @@ AGREEMENT = 0.75  # median length of the mean normal of neighbours under which n
 
 
 def steadied(points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """The normals themselves where neighbours agree; else those of planes through the neighbours, turned to the side that
-    most of the neighbours' normals point to."""
+    """The normals themselves where neighbours agree; else those of planes through the neighbours, turned to the
+    side that most of the neighbours' normals point to."""
     near = cKDTree(points).query(points, k=min(NEIGHBOURS, len(points)))[1]
     mean = normals[near].mean(1)
     if np.median(np.linalg.norm(mean, axis=1)) > AGREEMENT:

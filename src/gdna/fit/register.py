@@ -167,7 +167,7 @@ def _found(cast: Cast, frame: Frame, settings: RegisterSettings, tell: Progress)
     state, axis, cost = _best(solver, state, axis, Stage(0.05, 0.3, 1.0, free), 3, 0.04)
     tell("rough pose", float(cost[0]))
     few = Solver(cast.middle.take(torch.arange(0, 700, 2)), frame.target(400), pose_prior())
-    for limbs, poses in _limb_rounds():
+    for limbs, poses in _limb_rounds()[: settings.limb_rounds]:
         state, axis = _other_limbs(few, solver, state, axis, limbs, poses, free)
         state, axis, cost = _best(solver, state, axis, Stage(0.04, 0.3, 0.5, free), 2, 0.02)
         tell("limbs", float(cost[0]))

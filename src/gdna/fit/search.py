@@ -36,8 +36,8 @@ class Starts:
 
 
 def candidates(puppet: Puppet, poses: Float[np.ndarray, "K 24 3"], axes: Float[Tensor, "A 3 3"], yaws: int) -> State:
-    """Every pose at every yaw about every axis (rotations from the scan's frame to one with y up), of the average body at
-    the origin; axes change fastest, then yaws."""
+    """Every pose at every yaw about every axis (rotations from the scan's frame to one with y up), of the average body
+    at the origin; axes change fastest, then yaws."""
     rotations = torch.zeros(len(poses), len(puppet.parents), 3)
     known = min(poses.shape[1] if len(puppet.parents) == poses.shape[1] else BODY_JOINTS, len(puppet.parents))
     rotations[:, :known] = torch.from_numpy(poses[:, :known].astype(np.float32))
@@ -50,13 +50,18 @@ def candidates(puppet: Puppet, poses: Float[np.ndarray, "K 24 3"], axes: Float[T
     whole = whole.flatten(0, 1)
     size = len(whole)
     return State(
-        whole, torch.zeros(size, len(puppet.basis)).to(whole), torch.zeros(size, 3).to(whole), torch.ones(size).to(whole)
+        whole,
+        torch.zeros(size, len(puppet.basis)).to(whole),
+        torch.zeros(size, 3).to(whole),
+        torch.ones(size).to(whole),
     )
 
 
-def compare(puppet: Puppet, target: Target, state: State, scales: tuple[float, float], moves: int = 1) -> tuple[State, Float[Tensor, " K"]]:
-    """Each state put over the target by its middle and spread, scaled within `scales`, and moved by the mean distance of
-    neighbours `moves` times; how badly it fits (metres)."""
+def compare(
+    puppet: Puppet, target: Target, state: State, scales: tuple[float, float], moves: int = 1
+) -> tuple[State, Float[Tensor, " K"]]:
+    """Each state put over the target by its middle and spread, scaled within `scales`, and moved by the mean
+    distance of neighbours `moves` times; how badly it fits (metres)."""
     placed, costs = [], []
     for part in torch.arange(len(state.scale), device=state.scale.device).split(AT_ONCE):
         some, cost = _compare(puppet, target, state[part], scales, moves)

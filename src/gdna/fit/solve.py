@@ -193,7 +193,9 @@ class Solver:
         diagonal[:, shape] += stage.betas
         gradient[:, shape] -= stage.betas * state.betas
         turn, move, grow, bend = (t**-2 for t in TRUST)
-        trust = [turn] * (3 * bones) + [move] * 3 + [grow if stage.free_scale else 1e12] + [bend] * (size - 3 * bones - 4)
+        trust = (
+            [turn] * (3 * bones) + [move] * 3 + [grow if stage.free_scale else 1e12] + [bend] * (size - 3 * bones - 4)
+        )
         diagonal += torch.tensor(trust, device=normal.device)
 
     def _moved(self, state: State, change: Float[Tensor, "B P"]) -> State:
@@ -220,7 +222,9 @@ def _nearest_both(
 
 def squared_distances(scan: Float[Tensor, "N k"], body: Float[Tensor, "B V k"]) -> Float[Tensor, "B N V"]:
     """Rounding may make them slightly negative."""
-    return torch.baddbmm((body**2).sum(-1)[:, None], scan.expand(len(body), -1, -1), body.mT, alpha=-2).add_((scan**2).sum(-1)[:, None])
+    return torch.baddbmm((body**2).sum(-1)[:, None], scan.expand(len(body), -1, -1), body.mT, alpha=-2).add_(
+        (scan**2).sum(-1)[:, None]
+    )
 
 
 def _left_inverse(vector: Float[Tensor, "B n 3"]) -> Float[Tensor, "B n 3 3"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,7 +23,8 @@ class Verdict:
 
 NEAR = 0.05  # metres from the body and its usual clothes
 EXPLAINED = 0.85
-MARGIN = 0.04
+MARGIN = 0.02  # of the cost
+UNLIKE = 0.04  # metres between the joints of two hypotheses, in the mean, from which they are not the same
 SEEN = 0.35
 EXTREME = 4.0  # betas
 TRIMMED = 0.9
@@ -37,7 +37,10 @@ def judge(solver: Solver, best: State, rival: State | None, cost: Float[Tensor, 
     ordered = forth[0].sort().values
     residual = float(ordered[: max(int(TRIMMED * len(ordered)), 1)].mean() * 1000)
     explained = float((forth[0] < NEAR).float().mean())
-    margin = float((cost[1] - cost[0]) / cost[0]) if rival is not None else 1.0
+    margin = 1.0
+    if rival is not None:
+        apart = (solver.puppet.pose(rival).joints - posed.joints).norm(dim=-1).mean()
+        margin = float((cost[1] - cost[0]) / cost[0]) if float(apart) > UNLIKE else 1.0
     unseen = _unseen(solver, back[0])
     reasons = []
     if explained < EXPLAINED:
