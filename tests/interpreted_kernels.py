@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from fused_scene import bent, cloud, small_weights
 
-from gdna.deform.blend import skin
+from gdna.deform.blend import skin, skin_with_jacobian
 from gdna.deform.engines import GridRoots, TorchEngine
 from gdna.deform.fused import TritonEngine, inverse_rows, search_fused
 from gdna.deform.fused_networks import fused_networks
-from gdna.deform.fused_triton import candidates, fill, lost
+from gdna.deform.fused_triton import candidates, fill, jacobians, lost
 from gdna.deform.search import FusedSettings, GridSettings, SearchSettings
 
 SETTINGS = SearchSettings(
@@ -34,6 +34,12 @@ def main() -> None:
     assert half.values.dtype == torch.float16
     torch.testing.assert_close(half.read(nodes), wanted.read(nodes), rtol=0, atol=1e-2)  # half
     torch.testing.assert_close(exact.read(nodes), wanted.read(nodes), rtol=0, atol=1e-5)  # float32 after seven layers
+
+    plain_jacobians = skin_with_jacobian(truth, transforms, weights)[1]
+    found = jacobians(truth, networks, transforms)
+    # slopes of about 1, by half-precision products after seven layers
+    torch.testing.assert_close(found.posed, plain_jacobians.posed, rtol=0, atol=2e-2)
+    torch.testing.assert_close(found.neutral, plain_jacobians.neutral, rtol=0, atol=5e-3)
 
     wanted = replace(half, values=half.values.float())  # has origins
     starts = inverse_rows(transforms, (0, 1, 2))
