@@ -13,11 +13,27 @@ from gdna.deform.fused import TritonEngine, inverse_rows, search_fused
 from gdna.deform.fused_networks import fused_networks
 from gdna.deform.fused_triton import candidates, fill, jacobians, lost
 from gdna.deform.search import FusedSettings, GridSettings, SearchSettings
+from gdna.fields.volume import read_by_kernels, read_volume
 
 SETTINGS = SearchSettings(
     grid=GridSettings(shape=(6, 7, 8), low=(-0.7, -0.7, -0.7), high=(0.7, 0.7, 0.7)),
     fused=FusedSettings(steps=8, near=1e-5, candidate=0.1, rescue_evaluations=4),
 )
+
+
+def volumes() -> None:
+    generator = torch.Generator().manual_seed(7)
+    volume = torch.randn(2, 8, 3, 4, 5, generator=generator)
+    points = 2.6 * torch.rand(2, 21, 3, generator=generator) - 1.3  # some outside
+    side = torch.randn(2, 21, 8, generator=generator)
+    answers = []
+    for read in (read_volume, read_by_kernels):
+        leaves = [t.clone().requires_grad_() for t in (volume, points)]
+        values = read(*leaves)
+        answers.append((values, *torch.autograd.grad((values * side).sum(), leaves)))
+    for plain, compiled in zip(*answers, strict=True):
+        assert plain.abs().max() > 0.1
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)  # float32, other order of sums
 
 
 @torch.no_grad()
@@ -86,3 +102,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    volumes()

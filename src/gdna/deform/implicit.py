@@ -49,8 +49,8 @@ def attach_gradients(
     carries its neutral point along by the warp's Jacobian.
 
     Without gradient mode neutral points are exact; with it, as exact as 32-bit products are allowed to be (in TF32
-    within 0.1 mm). On a GPU the Jacobians are those of networks in half precision, and under autocast so is the skinning
-    field, of which only the gradient counts: its direction may be a percent off, for half of the traffic.
+    within 0.1 mm). On a GPU the Jacobians are those of networks in half precision, and under autocast so is the
+    skinning field, of which only the gradient counts: its direction may be a percent off, for half of the traffic.
     """
     roots, learns = roots_canonical.detach(), torch.is_grad_enabled()
     with full_precision(torch.get_float32_matmul_precision() if learns else "highest"):

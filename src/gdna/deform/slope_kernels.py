@@ -79,7 +79,11 @@ def slopes_kernel(
     c, k, j = tl.arange(0, WIDTH), tl.arange(0, 16), tl.arange(0, BONES)
 
     v = _into(x, y, z, first, WIDTH) + tl.load(offset + b * 2 * WIDTH + c)[None, :]
-    s, t, u = _into(one, zero, zero, first, WIDTH), _into(zero, one, zero, first, WIDTH), _into(zero, zero, one, first, WIDTH)
+    s, t, u = (
+        _into(one, zero, zero, first, WIDTH),
+        _into(zero, one, zero, first, WIDTH),
+        _into(zero, zero, one, first, WIDTH),
+    )
     v, s, t, u = _through(v, s, t, u, high, biases, sharpness, WIDTH, WARP)
     matrix = tl.load(last_high + c[:, None] * 16 + k[None, :])
     moved = tl.dot(v.to(tl.float16), matrix) + tl.load(last_bias + k)[None, :]
