@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 
 from gdna.body.interface import BodyModel
-from gdna.data.inside import inside
+from gdna.data.inside import Solids
 from gdna.data.sample_file import (
     BODY,
     SAMPLES,
@@ -117,7 +117,8 @@ def _sample(
 ) -> ScanSamples:
     vertices = scan.vertices.astype(np.float64)
     count = max(settings.points, settings.surface_points)
-    surface, normals = sample_outer(vertices, faces, count + settings.held_out, rng)
+    solids = Solids.of(vertices, faces)
+    surface, normals = sample_outer(solids, count + settings.held_out, rng)
     near = surface + rng.normal(0, NEAR_SIGMA, surface.shape)
     low, high = vertices.min(0) - BOX_MARGIN, vertices.max(0) + BOX_MARGIN
     groups = (
@@ -127,7 +128,7 @@ def _sample(
         near[count:],
     )
     points = to_fixed(torch.from_numpy(np.concatenate(groups)))
-    occupancy = torch.from_numpy(inside(vertices, faces, from_fixed(points).numpy()))
+    occupancy = torch.from_numpy(solids.contain(from_fixed(points).numpy()))
     return ScanSamples(
         occupancy_points=points[: 2 * settings.points],
         occupancy=occupancy[: 2 * settings.points],

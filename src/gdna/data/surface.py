@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-from gdna.data.inside import components, inside
+from gdna.data.inside import Solids, components
 from gdna.errors import GdnaError
 
 OUTER_STEP = 0.004  # metres: a surface point is outer if its neighbour this far along the normal is outside
@@ -30,7 +30,7 @@ def orient_outward(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F
 
 
 def sample_outer(
-    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], count: int, rng: np.random.Generator
+    solids: Solids, count: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """Points uniform by area on the outer surface of oriented faces, with face normals; layers under clothes are left
     out.
@@ -42,8 +42,8 @@ def sample_outer(
     found, asked, rate = 0, 0, 0.6
     while found < count:
         drawn = int(1.05 * (count - found) / rate) + 100
-        candidates, directions = sample_surface(vertices, faces, drawn, rng)
-        outer = ~inside(vertices, faces, candidates + OUTER_STEP * directions)
+        candidates, directions = sample_surface(solids.vertices, solids.faces, drawn, rng)
+        outer = ~solids.contain(candidates + OUTER_STEP * directions)
         points.append(candidates[outer])
         normals.append(directions[outer])
         asked, found = asked + drawn, found + int(outer.sum())
