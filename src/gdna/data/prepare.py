@@ -35,7 +35,8 @@ from gdna.data.surface import orient_outward, sample_outer, vertex_normals
 from gdna.errors import GdnaError
 from gdna.geometry.rotations import rotation_y
 from gdna.render.camera import Orthographic
-from gdna.render.shade import normal_image, render_normals
+from gdna.render.png import write_png
+from gdna.render.shade import picture_normals
 from gdna.types import PosedBody, PosedMesh, Scan
 
 NEAR_SIGMA = 0.01  # metres
@@ -143,8 +144,6 @@ def _sample(
 def _write_normal_maps(
     folder: Path, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], settings: PrepareSettings
 ) -> None:
-    from PIL import Image
-
     camera = Orthographic(image_size=settings.image_size)
     normals, triangles = torch.from_numpy(vertex_normals(vertices, faces)), torch.from_numpy(faces)
     for view in range(settings.views):
@@ -152,7 +151,7 @@ def _write_normal_maps(
         mesh = PosedMesh(torch.from_numpy(vertices) @ turn, triangles, normals @ turn)
         path = normal_map_path(folder, view, settings.image_size)
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(normal_image(render_normals(mesh, camera))).save(path)
+        write_png(path, picture_normals(mesh, camera))
 
 
 @contextmanager
