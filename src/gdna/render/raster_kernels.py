@@ -1,5 +1,5 @@
-"""Fused twins of the plain z-buffer in `rasterize` and of the colours in `shade`: the same float32 operations in the same
-order."""
+"""Fused twins of the plain z-buffer in `rasterize` and of the colours in `shade`: the same float32 operations in the
+same order."""
 
 from __future__ import annotations
 
