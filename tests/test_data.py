@@ -27,7 +27,14 @@ from gdna.data.sample_file import SAMPLES, STEP, from_fixed, normal_map_path, re
 from gdna.data.scan import find_scans, read_mesh, read_params, read_scan, write_scan
 from gdna.data.scan_body import skin_vertices
 from gdna.data.sharding import shard
-from gdna.data.surface import orient_outward, sample_outer, vertex_normals
+from gdna.data.surface import (
+    orient_outward,
+    sample_outer,
+    sample_surface,
+    sample_surface_reference,
+    vertex_normals,
+    vertex_normals_reference,
+)
 from gdna.errors import GdnaError
 from gdna.render.camera import Orthographic
 from gdna.types import BodyParams, Scan
@@ -173,6 +180,17 @@ def test_only_the_outer_surface_is_sampled() -> None:
     assert np.abs(points.mean(0)).max() < 0.02, "uniform by area"
     with pytest.raises(GdnaError, match="of the surface is on the outside"):
         sample_outer(Solids.of(vertices, faces[:, ::-1]), 4000, np.random.default_rng(0))
+
+
+def test_sums_over_triangles_equal_the_reference_to_the_last_bit() -> None:
+    vertices, faces = joined(sphere(0.5), sphere(0.1, (0.3, 0, 0), fine=2), sphere(1e-3, fine=1))
+    faces[7] = faces[7, 0]  # no area
+    fused, plain = (
+        draw(vertices, faces, 5000, np.random.default_rng(1)) for draw in (sample_surface, sample_surface_reference)
+    )
+    for found, expected in zip(fused, plain, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(vertex_normals(vertices, faces), vertex_normals_reference(vertices, faces))
 
 
 def test_vertex_normals_of_a_sphere() -> None:
