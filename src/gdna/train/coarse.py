@@ -209,8 +209,8 @@ class CoarseLearner:
 
 
 def begin_with(model: AvatarModel, start: Path | str, people: tuple[str, ...]) -> None:
-    """Give an untrained model the coarse parts of a checkpoint. People whom it knows keep their codes, others begin with
-    the mean of its codes. Raises `GdnaError` where sizes differ."""
+    """Give an untrained model the coarse parts of a checkpoint. People whom it knows keep their codes, others begin
+    with the mean of its codes. Raises `GdnaError` where sizes differ."""
     parts = {k: v for k, v in load_model(start).state_dict().items() if not k.startswith(FINE_PARTS)}
     own = {k: v for k, v in model.state_dict().items() if not k.startswith(FINE_PARTS)}
     known = people_of(load_extra(start).get("names", ()))
