@@ -13,7 +13,7 @@ from gdna.deform.fused import TritonEngine, inverse_rows, search_fused
 from gdna.deform.fused_networks import fused_networks
 from gdna.deform.fused_triton import candidates, fill, jacobians, lost
 from gdna.deform.search import FusedSettings, GridSettings, SearchSettings
-from gdna.fields.volume import read_by_kernels, read_volume
+from gdna.fields.volume import read_by_kernels, read_plainly
 
 SETTINGS = SearchSettings(
     grid=GridSettings(shape=(6, 7, 8), low=(-0.7, -0.7, -0.7), high=(0.7, 0.7, 0.7)),
@@ -27,7 +27,7 @@ def volumes() -> None:
     points = 2.6 * torch.rand(2, 21, 3, generator=generator) - 1.3  # some outside
     side = torch.randn(2, 21, 8, generator=generator)
     answers = []
-    for read in (read_volume, read_by_kernels):
+    for read in (read_plainly, read_by_kernels):
         leaves = [t.clone().requires_grad_() for t in (volume, points)]
         values = read(*leaves)
         answers.append((values, *torch.autograd.grad((values * side).sum(), leaves)))

@@ -21,6 +21,11 @@ def read_volume(volume: Float[Tensor, "B C D H W"], points: Float[Tensor, "B N 3
     channels = volume.shape[1]
     if volume.is_cuda and points.dtype == torch.float32 and channels & (channels - 1) == 0 and _has_triton():
         return read_by_kernels(volume, points)
+    return read_plainly(volume, points)
+
+
+def read_plainly(volume: Float[Tensor, "B C D H W"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N C"]:
+    """The definition, on any device."""
     grid, volume = points[:, None, None], volume.to(points.dtype)
     values = torch.nn.functional.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     return values[:, :, 0, 0].mT
