@@ -538,6 +538,43 @@ def test_fine_variants(prepared, coarse, cache, tmp_path):
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in load_model(path).parameters())
 
 
+def test_normals_that_see_the_pose_are_trained_and_kept(prepared, coarse, cache, tmp_path, monkeypatch):
+    """Recorded or not, in half precision, from a coarse model that never heard of it; resumed exactly."""
+    config = load_model(coarse).config
+    config = replace(config, norm_network=replace(config.norm_network, pose="local"))
+    settings = epochs(FINE, 2, precision=Precision.bf16, save_every_seconds=0.0)
+    path = train_fine(prepared, cache, tmp_path / "straight", coarse, settings, config)
+    model = load_model(path)
+    assert model.config.norm_network.pose == "local"
+    assert model.normal.head.out.weight.abs().max() > 0
+    start = refinable(load_model(coarse), config, settings.seed).normal.head
+    assert not torch.equal(model.normal.head.own, start.own)
+    with monkeypatch.context() as patch:
+        interrupt_the_third_save(patch)
+        with pytest.raises(KeyboardInterrupt):
+            train_fine(prepared, cache, tmp_path / "killed", coarse, settings, config)
+    train_fine(prepared, cache, tmp_path / "killed", coarse, settings, config)
+    assert_same_files(tmp_path / "straight", tmp_path / "killed")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pose", ["none", "local"])
+def test_recorded_fine_steps_learn_what_plain_ones_do(prepared, coarse, cache, tmp_path, monkeypatch, pose):
+    """Nothing in a step waits for the device, or it could not be recorded."""
+    config = load_model(coarse).config
+    config = replace(config, norm_network=replace(config.norm_network, pose=pose))
+    logged = {}
+    for name, how in (("recorded", gdna.train.fine.stepper), ("plain", lambda step, device: step)):
+        with monkeypatch.context() as patch:
+            patch.setattr(gdna.train.fine, "stepper", how)
+            logged[name] = record(patch)
+            settings = epochs(replace(FINE, model=replace(FINE.model, lambda_gan=0.0)), 6, accelerator="cuda")
+            train_fine(prepared, cache, tmp_path / name, coarse, settings, config)
+    assert len(logged["plain"]) == 12
+    for one, other in zip(logged["recorded"], logged["plain"], strict=True):
+        assert one["normals"] == pytest.approx(other["normals"], rel=1e-2)
+
+
 def test_fine_training_without_pictures_needs_no_cache(prepared, coarse, tmp_path, monkeypatch):
     logged = record(monkeypatch)
     settings = epochs(replace(FINE, model=replace(FINE.model, lambda_gan=0.0)), 12)
