@@ -35,7 +35,8 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> AvatarMo
         model = AvatarModel(from_dict(metadata["config"]))
     expected = model.state_dict()
     check_tensors(path, tensors, expected)
-    tensors = {k: v.to(expected[k].dtype) for k, v in tensors.items()}
+    # copied: in the file they lie as its header happens to be long, and products round by where a tensor begins
+    tensors = {k: v.to(expected[k].dtype, copy=True) for k, v in tensors.items()}
     model.load_state_dict(tensors, assign=True)
     return model.requires_grad_(True)
 
