@@ -79,7 +79,7 @@ def _inputs(person: Person) -> tuple[AvatarModel, Subject, Float[Tensor, "Vs 3"]
     rest = BodyParams(person.betas[None], person.betas.new_zeros(1, len(body.parents), 3), person.betas.new_zeros(1, 3))
     posed = body(rest)
     subject = network.subject(person.codes, person.betas[None])
-    return network, subject, posed.vertices_canonical[0, body.faces.unique()], posed.joints_canonical[0]
+    return network, subject, posed.vertices_canonical[0, person.model.skin], posed.joints_canonical[0]
 
 
 @torch.no_grad()

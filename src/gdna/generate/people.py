@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gdna.body.interface import BodyModel
@@ -38,6 +39,11 @@ class Model:
     def num_people(self) -> int:
         """How many people it was trained on."""
         return self.network.config.num_people
+
+    @cached_property
+    def skin(self) -> Int[Tensor, " Vs"]:
+        """The body's vertices that its faces use, ascending."""
+        return self.body.faces.unique()
 
     def sample(self, count: int, seed: int = 0, random_betas: bool = True) -> tuple[Person, ...]:
         """Random people, the same for the same seed; with `random_betas` each has a training person's body shape."""
@@ -113,7 +119,7 @@ class Person:
         )
         with torch.no_grad():
             posed = body(parameters)
-            skin = posed.vertices_canonical[0, body.faces.unique()]
+            skin = posed.vertices_canonical[0, self.model.skin]
             subject = network.subject(self.codes, self.betas[None])
             mesh = extract_avatar(network, subject, skin, posed.joints_canonical[0], body.parents, resolution)
         return Avatar(**vars(mesh))
