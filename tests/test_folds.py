@@ -21,6 +21,7 @@ from gdna.extract.detail import (
     fold_system,
     folds_in_pose,
     unique_edges,
+    unturned,
     with_folds,
     without_folds,
 )
@@ -127,6 +128,23 @@ def test_edges_and_cotangents_of_two_triangles():
     torch.testing.assert_close(weights, torch.tensor([0.5, 0.0, 0.5, 0.5, 0.5]))  # right angles face the diagonal
     _, side = unique_edges(faces, 4)
     assert edges[side].sort(1).values.tolist() == [[0, 1], [0, 2], [1, 2], [2, 3], [0, 2], [0, 3]]
+
+
+def test_no_face_is_turned_over(sphere):
+    """A displacement of chance stands faces on edge; what is left of it does not, and calm places stay."""
+    torch.manual_seed(0)
+    vertices, faces = sphere
+    chance = 0.01 * torch.randn(len(vertices)) * (vertices[:, 0] > 0)
+    calm = bumps(vertices, 6.0) * (vertices[:, 0] < -0.02)
+    own, before = vertex_normals(vertices, faces), face_normals(vertices, faces)
+
+    def turned(moved: torch.Tensor) -> float:
+        return float(((face_normals(vertices + moved[:, None] * own, faces) * before).sum(1) < 0.3).float().mean())
+
+    settled = unturned(vertices, faces, chance + calm)
+    assert turned(chance + calm) > 0.1
+    assert turned(settled) < 0.01 * turned(chance + calm)
+    assert torch.equal(settled[vertices[:, 0] < -0.03], calm[vertices[:, 0] < -0.03])
 
 
 def test_evened_triangles_lie_on_the_same_surface(sphere):

@@ -10,10 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from gdna.geometry.mesh import face_areas, vertex_normals
+from gdna.geometry.mesh import face_areas, face_normals, vertex_normals
 from gdna.types import AvatarMesh
 
 LARGEST_WEIGHT = 4.0  # of an edge (an even triangle's have 0.6): a sliver must not outweigh all around it
+TURNED = 0.3  # cosine between a face before and after
+CALMING = 6  # rounds; 0.3 % of a badly trained model's faces are turned, 0.02 % after two rounds, none after six
+CALMED = 0.7  # of the mean of the neighbours
 EVENING = 5  # rounds
 EVENING_STEP = 0.7  # of the way to the middle of the neighbours
 
@@ -55,7 +58,7 @@ def _folded(
     settings: FoldSettings | None,
 ) -> Float[Tensor, "V 3"]:
     moved = displacement(vertices, faces, normals, settings or FoldSettings())
-    return vertices + moved[:, None] * vertex_normals(vertices, faces)
+    return vertices + unturned(vertices, faces, moved)[:, None] * vertex_normals(vertices, faces)
 
 
 def displacement(
@@ -161,6 +164,29 @@ def conjugate_gradients(
     return x
 
 
+def unturned(
+    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], moved: Float[Tensor, " V"]
+) -> Float[Tensor, " V"]:
+    """The displacement made smaller and smoother wherever it turns a face, round by round: in thin places, where both
+    sides would meet, and where predictions are torn."""
+    own, before = vertex_normals(vertices, faces), face_normals(vertices, faces)
+    edges, _ = unique_edges(faces, len(vertices))
+    count = _around(torch.ones_like(moved), edges)
+    for _ in range(CALMING):
+        after = face_normals(vertices + moved[:, None] * own, faces)
+        turned = (after * before).sum(1) < TURNED
+        corners = torch.zeros_like(moved).index_add_(0, faces.flatten(), turned.to(moved).repeat_interleave(3))
+        near = corners + _around(corners, edges) > 0
+        moved = torch.where(near, CALMED * _around(moved, edges) / count.clamp_min(1), moved)
+    return moved
+
+
+def _around(values: Float[Tensor, " V"], edges: Int[Tensor, "E 2"]) -> Float[Tensor, " V"]:
+    """The sum over each vertex's neighbours."""
+    i, j = edges.unbind(1)
+    return torch.zeros_like(values).index_add_(0, i, values[j]).index_add_(0, j, values[i])
+
+
 def evened(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "V 3"]:
     """Vertices moved within the surface towards the middle of their neighbours.
 
@@ -169,11 +195,11 @@ def evened(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Float[T
     """
     edges, _ = unique_edges(faces, len(vertices))
     i, j = edges.unbind(1)
-    neighbours = torch.zeros_like(vertices[:, 0]).index_add_(0, edges.flatten(), vertices.new_ones(edges.numel()))
+    count = _around(torch.ones_like(vertices[:, 0]), edges).clamp_min(1)[:, None]
     for _ in range(EVENING):
         normals = vertex_normals(vertices, faces)
         total = torch.zeros_like(vertices).index_add_(0, i, vertices[j]).index_add_(0, j, vertices[i])
-        away = total / neighbours.clamp_min(1)[:, None] - vertices
+        away = total / count - vertices
         away = away - (away * normals).sum(1, keepdim=True) * normals
         vertices = vertices + EVENING_STEP * away
     return vertices
