@@ -27,13 +27,14 @@ from gdna.deform.search import GridSettings, SearchSettings
 from gdna.errors import GdnaError
 from gdna.evaluate.metrics import evaluate_iou
 from gdna.geometry.rotations import axis_angle_to_matrix
+from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
 from gdna.objectives import intersection_over_union
 from gdna.render.camera import Orthographic
 from gdna.render.march import march
 from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, solid_points, trace_scan
-from gdna.train.coarse import CoarseInputs, NeutralBody, Room, coarse_losses, train_coarse
+from gdna.train.coarse import CoarseInputs, NeutralBody, Room, begin_with, coarse_losses, train_coarse
 from gdna.train.critic import Critic
 from gdna.train.fine import follow, normal_maps, refinable, train_fine
 from gdna.train.run_state import RunFolder, finished
@@ -278,8 +279,18 @@ def test_a_new_run_can_begin_with_given_weights(prepared, coarse, tmp_path, monk
     fresh = record(monkeypatch)
     train_coarse(prepared, tmp_path / "fresh", TINY, epochs(COARSE, 1))
     assert logged[0]["occupancy"] < 0.8 * fresh[0]["occupancy"]
-    with pytest.raises(GdnaError, match="trained on other people than these 2"):
-        train_coarse(prepared, tmp_path / "two", TINY, epochs(COARSE, 1), names=PEOPLE[:2], start=coarse)
+
+
+def test_people_whom_the_given_weights_know_keep_their_codes(coarse):
+    start, extra = load_model(coarse), load_extra(coarse)
+    model = AvatarModel(replace(start.config, num_people=3))
+    begin_with(model, coarse, ("stranger", PEOPLE[1], PEOPLE[0]))
+    assert extra["names"][:2] == list(PEOPLE[:2])
+    expected = torch.stack([start.z_shapes.weight.mean(0), start.z_shapes.weight[1], start.z_shapes.weight[0]])
+    assert torch.equal(model.z_shapes.weight, expected)
+    assert torch.equal(model.skinning.mlp.linears[0].weight_v, start.skinning.mlp.linears[0].weight_v)
+    with pytest.raises(GdnaError, match=r"z_shapes\.weight is 2x64, expected 3x64"):
+        begin_with(model, coarse, (PEOPLE[0], PEOPLE[1]))
 
 
 def test_the_skin_prior_teaches_the_bodys_weights(prepared, tmp_path, monkeypatch):

@@ -12,9 +12,9 @@ from torch.nn.functional import normalize
 from gdna.body.skeleton import JOINTS_OF
 from gdna.deform.blend import blend_transforms
 from gdna.deform.grid import TransformGrid, WeightGrid, sample_weights
-from gdna.deform.implicit import attach_gradient
+from gdna.deform.implicit import attach_gradient, attach_gradients
 from gdna.deform.packing import gather, pack, unpack
-from gdna.deform.search import SearchSettings, find_correspondences, full_precision, make_grid
+from gdna.deform.search import SearchSettings, find_correspondences, make_grid
 from gdna.errors import GdnaError
 from gdna.fields.bound_weights import BoundWeights
 from gdna.fields.generator import ShapeGenerator
@@ -23,6 +23,7 @@ from gdna.fields.normal import NormalField
 from gdna.fields.occupancy import OccupancyField
 from gdna.fields.skinning import SkinningField
 from gdna.fields.warp import ShapeWarp
+from gdna.geometry.arithmetic import full_precision
 from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.model.bound import BoundFields
 from gdna.model.config import ModelConfig
@@ -138,6 +139,21 @@ class AvatarModel(nn.Module):
             self.weights_at(subject), subject.features.new_empty(len(subject.betas), 0, 3), search.grid
         )
 
+    def _neutral_roots(
+        self,
+        roots_canonical: Float[Tensor, "B M 3"],
+        points_posed: Float[Tensor, "B M 3"],
+        bone_transforms: Float[Tensor, "B J 4 4"],
+        subject: Subject,
+        weights_at: BoundWeights,
+    ) -> Float[Tensor, "B M 3"]:
+        """Neutral points of roots, with gradients."""
+        if self.config.deformer.weights_at == "neutral":
+            return attach_gradients(roots_canonical, points_posed, bone_transforms, weights_at)[1]
+        with full_precision():
+            roots = attach_gradient(roots_canonical, points_posed, bone_transforms, weights_at)
+            return self.to_neutral(roots, subject.betas)
+
     def normals_neutral(
         self, points_neutral: Float[Tensor, "B N 3"], hidden: Float[Tensor, "B N K"], subject: Subject
     ) -> Float[Tensor, "B N 3"]:
@@ -178,9 +194,7 @@ class AvatarModel(nn.Module):
         tries = found.converged.shape[2]
         packed = pack(found.points_canonical.flatten(1, 2), found.converged.flatten(1), capacity)
         targets = gather(points_posed, packed.index // tries)
-        with full_precision():  # where points lie is always exact
-            roots = attach_gradient(packed.values, targets, bone_transforms, weights_at)
-            points_neutral = self.to_neutral(roots, subject.betas)
+        points_neutral = self._neutral_roots(packed.values, targets, bone_transforms, subject, weights_at)
         logits, hidden = self.occupancy_neutral(points_neutral, subject)
         logits = logits.to(points_posed.dtype)
         everywhere = unpack(logits, packed, logits.new_full(packed.position.shape, OUTSIDE))

@@ -19,7 +19,6 @@ from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody, body_on
 from gdna.deform.search import SearchSettings
-from gdna.errors import GdnaError
 from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import check_tensors, load_extra, load_model
@@ -48,6 +47,7 @@ Preview = Callable[[AvatarModel], np.ndarray]
 POINTS_PER_BONE = 5
 ROOTS = 1.25  # correspondences a point that there is room for at first
 MOST_ROOM = 4.0  # times that
+SHAPE_CODES = "z_shapes.weight"
 SKIN_POINTS = 1000  # of the body's, a step; all 13,000 would cost as much as the rest of the fields
 
 
@@ -107,7 +107,7 @@ def train_coarse(
     """Train on the prepared scans `names` (default: all); returns `out_dir`/checkpoints/last.safetensors.
 
     Goes on where an earlier run in `out_dir` stopped; a new run begins with the weights of the checkpoint `start`,
-    where one is given. `config` is fitted to the number of scans, betas and bones.
+    where one is given, whose people may be others. `config` is fitted to the number of scans, betas and bones.
     """
     settings = settings or TrainSettings()
     optim = settings.model.optim
@@ -209,11 +209,16 @@ class CoarseLearner:
 
 
 def begin_with(model: AvatarModel, start: Path | str, people: tuple[str, ...]) -> None:
-    """Give an untrained model the coarse parts of a checkpoint. Raises `GdnaError` where people or sizes differ."""
-    if people_of(load_extra(start).get("names", ())) != people:
-        raise GdnaError(f"{start}: trained on other people than these {len(people)}; leave starting_path out")
+    """Give an untrained model the coarse parts of a checkpoint. People whom it knows keep their codes, others begin
+    with the mean of its codes. Raises `GdnaError` where sizes differ."""
     parts = {k: v for k, v in load_model(start).state_dict().items() if not k.startswith(FINE_PARTS)}
-    check_tensors(start, parts, {k: v for k, v in model.state_dict().items() if not k.startswith(FINE_PARTS)})
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith(FINE_PARTS)}
+    known = people_of(load_extra(start).get("names", ()))
+    if known != people:
+        codes = parts[SHAPE_CODES]
+        rows = [codes[known.index(person)] if person in known else codes.mean(0) for person in people]
+        parts[SHAPE_CODES] = torch.stack(rows)
+    check_tensors(start, parts, own)
     model.load_state_dict(model.state_dict() | parts)
 
 
