@@ -23,9 +23,8 @@ EVENING_STEP = 0.7  # of the way to the middle of the neighbours
 
 @dataclass(frozen=True)
 class FoldSettings:
-    """How far predicted normals are believed. Measured on cloth of open scans, smoothed and brought back by its true
-    normals: a reach of 1, 2, 4 cm brings back 25, 45, 60 % of the removed distance; beyond, a model's predictions
-    contradict its surface."""
+    """How far predicted normals are believed. Measured on four garments of open scans, smoothed over 2 cm (2.2 mm away
+    on average) and brought back by their true normals: a reach of 1, 2, 3, 4 cm leaves 1.8, 1.3, 1.1, 1.0 mm."""
 
     reach: float = 0.03  # metres: 2 pi times this is the wavelength of which half comes through
     limit: float = 0.015  # metres that a vertex may move
