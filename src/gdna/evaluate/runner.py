@@ -12,6 +12,7 @@ from gdna.errors import GdnaError
 from gdna.evaluate.features import FeatureNetwork, feature_network
 from gdna.evaluate.health import HealthReport, check_person
 from gdna.evaluate.maps import Image, ViewSettings, prepared_views
+from gdna.evaluate.metrics import codes_of
 from gdna.evaluate.people import (
     SHOWN,
     PeopleReport,
@@ -218,7 +219,9 @@ def _skinning(job: _Job, evaluation: Evaluation) -> Evaluation:
         members = job.data.members(kind, job.settings.scans)
         if members:
             network = job.model.network
-            errors[kind] = tuple(skinning_error(network, s.data, i, s.person[i]) for s, i in members)
+            codes = [codes_of(network, s.person[i], s.scan[i]) for s, i in members]
+            known = zip(members, codes, strict=True)
+            errors[kind] = tuple(skinning_error(network, s.data, i, c) for (s, i), c in known)
     if not errors:
         return _noted(evaluation, "Skinning: no scans of trained people at hand; weights were not compared.")
     return replace(evaluation, skinning=errors)

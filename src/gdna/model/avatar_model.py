@@ -27,6 +27,7 @@ from gdna.geometry.arithmetic import full_precision
 from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.model.bound import BoundFields
 from gdna.model.config import ModelConfig
+from gdna.model.scan_offsets import ScanOffsets
 from gdna.types import Codes, Subject
 
 FINE_PARTS = ("normal.", "z_details.")  # how names of parameters that the fine stage trains begin
@@ -71,15 +72,19 @@ class AvatarModel(nn.Module):
         self.z_details = nn.Embedding(config.num_people, config.dim_detail)
         nn.init.zeros_(self.z_shapes.weight)
         nn.init.zeros_(self.z_details.weight)
+        self.scan_offsets = ScanOffsets(config.num_scans, config.dim_shape) if config.num_scans else None
 
     def search_settings(self, backend: str = "auto") -> SearchSettings:
         """As the configuration says."""
         deformer = self.config.deformer
         return SearchSettings(max_steps=deformer.max_steps, init_bones=deformer.init_bones, backend=backend)
 
-    def codes(self, index: Int[Tensor, " B"]) -> Codes:
-        """Learned codes of training people."""
-        return Codes(self.z_shapes(index), self.z_details(index))
+    def codes(self, index: Int[Tensor, " B"], scans: Int[Tensor, " B"] | None = None) -> Codes:
+        """Learned codes of training people; where `scans` are given, as these training scans of theirs show them."""
+        shape = self.z_shapes(index)
+        if scans is not None and self.scan_offsets is not None:
+            shape = shape + self.scan_offsets(scans, self.config.num_people)
+        return Codes(shape, self.z_details(index))
 
     def subject(self, codes: Codes, betas: Float[Tensor, "B S"]) -> Subject:
         """Run the generator once for people of these codes in these bodies."""

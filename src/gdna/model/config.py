@@ -62,6 +62,7 @@ class ModelConfig:
     network: OccupancyConfig = field(default_factory=OccupancyConfig)
     norm_network: NormalConfig = field(default_factory=NormalConfig)
     deformer: DeformerConfig = field(default_factory=DeformerConfig)
+    num_scans: int = 0  # with offsets of their own from their people's shape codes; 0: there are none
 
     def __post_init__(self) -> None:
         if self.stage not in ("coarse", "fine"):
