@@ -13,7 +13,7 @@ from torch import Tensor
 from gdna.body.skeleton import PARENTS, blend_skinning, bone_transforms
 from gdna.errors import GdnaError
 from gdna.extract import samples as samples_module
-from gdna.extract.avatar_mesh import INFLUENCES, body_box, extract_avatar, prune
+from gdna.extract.avatar_mesh import INFLUENCES, MeshQuality, body_box, extract_avatar, prune
 from gdna.extract.cube_cases import CORNERS, EDGES, cube_cases
 from gdna.extract.iso_surface import marching_cubes, polished
 from gdna.extract.lattice import AT_CORNERS, AT_FACES, AT_HALVES, PAD, Lattice
@@ -389,7 +389,7 @@ def test_an_untrained_model_gives_an_avatar_in_both_precisions():
     with torch.no_grad():
         subject = model.subject(model.codes(torch.tensor([0])), torch.zeros(1, 10))
     full, half = (
-        extract_avatar(model, subject, BODY / 4, torch.zeros(24, 3), PARENTS, 16, precision)
+        extract_avatar(model, subject, BODY / 4, torch.zeros(24, 3), PARENTS, 16, MeshQuality(precision=precision))
         for precision in ("float32", "bfloat16")
     )
     assert full.vertices.dtype == half.vertices.dtype == full.normals.dtype == half.skin_weights.dtype == torch.float32
