@@ -12,6 +12,7 @@ from gdna.errors import GdnaError
 from gdna.evaluate.features import FeatureNetwork, feature_network
 from gdna.evaluate.health import HealthReport, check_person
 from gdna.evaluate.maps import Image, ViewSettings, prepared_views
+from gdna.evaluate.metrics import codes_of
 from gdna.evaluate.people import (
     SHOWN,
     PeopleReport,
@@ -24,11 +25,13 @@ from gdna.evaluate.people import (
     posed_person,
     scan_images,
 )
+from gdna.evaluate.reconstruct import geometry_of
 from gdna.evaluate.report import Evaluation
 from gdna.evaluate.scans import ScanPicture, ScanScore, score_scan
 from gdna.evaluate.sets import KINDS, Kind, ScanSet, evenly
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.skinning import SkinningError, skinning_error
+from gdna.evaluate.stability import clip_of, mean_stability, stability
 from gdna.evaluate.variety import (
     Changed,
     CodeEffect,
@@ -45,6 +48,7 @@ Track = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
 """Passes items on and may tell of their progress: items, how many, what they are, their unit."""
 
 CHANGED = 4  # people whose codes are changed
+MOVING = 4  # people who play a clip
 DIVERSE = 12  # people whose surfaces are compared, pair by pair
 VARIETY_VIEWS = ViewSettings((0, 1, 2, 3), 8, 256)  # front to side and beyond; the other half mirrors the outlines
 
@@ -71,7 +75,10 @@ def evaluate(
     """Measure what `settings.parts` name, as far as the data allow. `network`: any local module as the features of
     normal maps; by default as the settings say. Raises `GdnaError` where nothing can be measured."""
     evaluation = Evaluation(model.name, settings)
-    parts = {"people": _people, "scans": _scans, "variety": _variety, "health": _health, "skinning": _skinning}
+    parts = {
+        "people": _people, "scans": _scans, "variety": _variety, "health": _health, "skinning": _skinning,
+        "motion": _motion,
+    }  # fmt: skip
     if network is None and "people" in settings.parts and data.sets.get("held_out"):
         network = feature_network(settings.inception, model.device)  # what is missing is said before the long work
     job = _Job(model, data, settings, network, track)
@@ -137,7 +144,8 @@ def _generated(job: _Job, views: ViewSettings) -> Iterator[tuple[list[Image], li
     poses = torch.cat([scans.data.joint_rotations for scans in sets])
     people = draw_people(job.model, poses, job.settings.people, job.settings.seed)
     for person, rotations in job.track(people, len(people), "generated people", "people"):
-        yield generated_images(posed_person(person, rotations, job.settings.mesh_resolution), views)
+        posed = posed_person(person, rotations, job.settings.mesh_resolution, geometry_of(job.settings))
+        yield generated_images(posed, views)
 
 
 def _scans(job: _Job, evaluation: Evaluation) -> Evaluation:
@@ -172,7 +180,7 @@ def _variety(job: _Job, evaluation: Evaluation) -> Evaluation:
     for base, other in job.track(pairs, len(pairs), "changed codes", "people"):
         changed = Changed.of(base, other)
         mesh, detailed, reshaped, rebodied, stranger = (
-            p.mesh(resolution) for p in (base, changed.z_detail, changed.z_shape, changed.betas, other)
+            p.mesh(resolution, "coarse") for p in (base, changed.z_detail, changed.z_shape, changed.betas, other)
         )
         for effects, now in ((details, detailed), (shapes, reshaped)):
             effect, seen = effect_of(mesh, now, VARIETY_VIEWS)
@@ -185,7 +193,7 @@ def _variety(job: _Job, evaluation: Evaluation) -> Evaluation:
     trained = [model.training_person(i, own_betas=False) for i in evenly(model.num_people, count)]
     strangers = neutral_people(model, model.sample(count, settings.seed + 1))
     everyone = job.track([*strangers, *trained], 2 * count, "neutral people", "people")
-    meshes = [person.mesh(resolution) for person in everyone]
+    meshes = [person.mesh(resolution, "coarse") for person in everyone]
     report = VarietyReport(
         surface_diversity(meshes[:count], settings.seed),
         surface_diversity(meshes[count:], settings.seed),
@@ -211,7 +219,19 @@ def _skinning(job: _Job, evaluation: Evaluation) -> Evaluation:
         members = job.data.members(kind, job.settings.scans)
         if members:
             network = job.model.network
-            errors[kind] = tuple(skinning_error(network, s.data, i, s.person[i]) for s, i in members)
+            codes = [codes_of(network, s.person[i], s.scan[i]) for s, i in members]
+            known = zip(members, codes, strict=True)
+            errors[kind] = tuple(skinning_error(network, s.data, i, c) for (s, i), c in known)
     if not errors:
         return _noted(evaluation, "Skinning: no scans of trained people at hand; weights were not compared.")
     return replace(evaluation, skinning=errors)
+
+
+def _motion(job: _Job, evaluation: Evaluation) -> Evaluation:
+    settings = job.settings
+    if job.model.network.config.stage != "fine":
+        return _noted(evaluation, "Motion: the model predicts no normals; their stability was not measured.")
+    people, clip = job.model.sample(min(MOVING, settings.people), settings.seed), clip_of(settings.motion)
+    tracked = job.track(people, len(people), settings.motion, "people")
+    rows = [stability(person.mesh(settings.mesh_resolution, "coarse"), clip) for person in tracked]
+    return replace(evaluation, motion=mean_stability(rows))
