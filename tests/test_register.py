@@ -19,12 +19,13 @@ from gdna.body.skeleton import JOINT_NAMES
 from gdna.errors import GdnaError
 from gdna.fit.cleaning import person_points
 from gdna.fit.depth import Intrinsics, depth_points
+from gdna.fit.framing import up_rotations
 from gdna.fit.limbs import turned_round
 from gdna.fit.normals import steadied
 from gdna.fit.pose_library import library_poses, mirrored, pose_prior
 from gdna.fit.puppet import Puppet, State
 from gdna.fit.reading import read_raw_scan
-from gdna.fit.register import register_body, up_rotations
+from gdna.fit.register import register_body
 from gdna.fit.sampling import surface_points
 from gdna.fit.settings import RegisterSettings
 from gdna.fit.solve import Solver, Stage, Target

@@ -69,7 +69,7 @@ class Solver:
     def __init__(self, puppet: Puppet, target: Target, prior: PosePrior) -> None:
         usual, spread, _ = by_bone(puppet.parents)
         device = puppet.template.device
-        self.puppet, self.target, self.prior = puppet, target, prior
+        self.puppet, self.target, self.prior = puppet, target, prior.to(device)
         self.usual = puppet.weights @ usual.to(device)
         self.spread = puppet.weights @ spread.to(device)
 
@@ -116,15 +116,19 @@ class Solver:
         if normals is not None:
             agree = (normal * normals).sum(-1) > AGREEING
             agree_back = (posed.normals * normals[back]).sum(-1) > AGREEING
-        share = torch.ones_like(posed.points[..., 0])
-        if self.target.eye is not None:
-            sight = torch.nn.functional.normalize(self.target.eye - posed.points, dim=-1)
-            share = ((sight * posed.normals).sum(-1) > FACING).to(share)
+        share = self.facing(posed).to(posed.points)
         every = torch.arange(back.shape[1], device=back.device).expand_as(back)
         return (
             _Pairs(scan - point, normal, agree, body, torch.ones_like(point[..., 0])),
             _Pairs(scan[back] - posed.points, posed.normals, agree_back, every, share),
         )
+
+    def facing(self, posed: Posed) -> Bool[Tensor, "B V"]:
+        """Which body points a depth camera could see, were nothing before them; all where there is no camera."""
+        if self.target.eye is None:
+            return torch.ones_like(posed.points[..., 0], dtype=torch.bool)
+        sight = torch.nn.functional.normalize(self.target.eye - posed.points, dim=-1)
+        return (sight * posed.normals).sum(-1) > FACING
 
     def _features(self, posed: Posed) -> tuple[Float[Tensor, "N k"], Float[Tensor, "B V k"]]:
         """What neighbours are close in: places and, where they are known, normals."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gdna.body.skeleton import JOINT_NAMES, JOINTS_OF
@@ -41,7 +41,7 @@ def judge(solver: Solver, best: State, rival: State | None, cost: Float[Tensor, 
     if rival is not None:
         apart = (solver.puppet.pose(rival).joints - posed.joints).norm(dim=-1).mean()
         margin = float((cost[1] - cost[0]) / cost[0]) if float(apart) > UNLIKE else 1.0
-    unseen = _unseen(solver, back[0])
+    unseen = _unseen(solver, back[0], solver.facing(posed)[0])
     reasons = []
     if explained < EXPLAINED:
         reasons.append(f"{100 * (1 - explained):.0f} % of the points lie over {1000 * NEAR:.0f} mm from the body")
@@ -54,11 +54,11 @@ def judge(solver: Solver, best: State, rival: State | None, cost: Float[Tensor, 
     return Verdict(residual, "; ".join(reasons), explained, margin, unseen)
 
 
-def _unseen(solver: Solver, excess: Float[Tensor, " V"]) -> tuple[str, ...]:
+def _unseen(solver: Solver, excess: Float[Tensor, " V"], facing: Bool[Tensor, " V"]) -> tuple[str, ...]:
     names = JOINTS_OF.get(solver.puppet.parents, JOINT_NAMES)
-    seen = []
+    unseen = []
     for bone, name in enumerate(names):
-        own = solver.puppet.owner == bone
+        own = (solver.puppet.owner == bone) & facing
         if int(own.sum()) >= 8 and float((excess[own] < NEAR).float().mean()) < SEEN:
-            seen.append(name)
-    return tuple(seen)
+            unseen.append(name)
+    return tuple(unseen)
