@@ -1,0 +1,29 @@
+"""The keys of `gdna fit`. Free of torch and hydra, so that help is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from gdna.apps.config import SMPL_MODELS, DataModule, as_in
+from gdna.fit.person_settings import FitSettings
+from gdna.keys import key
+
+
+@dataclass(frozen=True)
+class Fit(FitSettings):
+    """Keys of `gdna fit`."""
+
+    scan: str | None = key(None, "a scan, or a folder of scans; the argument without a key")
+    body: str | None = key(None, "the body's parameters (npz, pkl), of a folder's scans a folder; null: look for it")
+    out: str | None = key(None, "folder of the results; a folder's scans have one each below it; null: outputs/fit")
+    true_body: str | None = key(None, "parameters known otherwise, to report joint_error_mm by")
+    preview: bool = key(False, "draw preview.png every few seconds")
+    tot: int = key(1, "split a folder's scans over so many processes or machines")
+    id: int = key(0, "which of them this is, from 0")
+    expname: str = key("open", "your experiment below outputs; open: the shipped model")
+    device: str = key("auto", "cpu, cuda, cuda:1 or auto")
+    datamodule: DataModule = field(default_factory=DataModule, metadata=as_in("train", SMPL_MODELS))
+
+    def settings(self) -> FitSettings:
+        """What fitting takes."""
+        return FitSettings(**{f.name: getattr(self, f.name) for f in fields(FitSettings)})
