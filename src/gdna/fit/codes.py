@@ -13,9 +13,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gdna.evaluate.sets import evenly
 from gdna.fit.evidence import Evidence
-from gdna.fit.matching import Matches, match
 from gdna.fit.person_settings import FitSettings
 from gdna.fit.progress import Guess, Progress, Watch
+from gdna.fit.samples import Samples
 from gdna.fit.wearer import Wearer
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.codes import CodeStatistics
@@ -28,17 +28,6 @@ POSE_RATE = 2e-3  # radians and metres
 POSE_SIGMA, PLACE_SIGMA = 0.05, 0.01  # radians, metres: how far the body is expected to be off
 POSE_PRIOR = 1e-2  # weight of the squared corrections in these units
 SMALLEST_SPREAD = 1e-3  # of a code's channel that no training person uses
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Matched points of known occupancy."""
-
-    matches: Matches
-    inside: Float[Tensor, " N"]
-
-    def __getitem__(self, index: Tensor) -> Samples:
-        return Samples(self.matches[index], self.inside[index])
 
 
 @dataclass(frozen=True)
@@ -76,10 +65,7 @@ def draw_samples(
     points = np.concatenate([evidence.near_points[near], evidence.box_points[box]])
     inside = np.concatenate([evidence.near_inside[near], evidence.box_inside[box]])
     order = rng.permutation(len(points))
-    device = wearer.betas.device
-    matches = match(torch.from_numpy(points[order]).float().to(device), wearer, network.weights_at(subject))
-    samples = Samples(matches, torch.from_numpy(inside[order]).float().to(device))
-    return samples[matches.found.nonzero()[:, 0]]
+    return Samples.of(points[order], inside[order], wearer, network.weights_at(subject))
 
 
 def fit_shape(
@@ -94,7 +80,9 @@ def fit_shape(
     prior = CodePrior.of(statistics.shape_mean, statistics.shape_std)
     code, current = statistics.shape_mean, wearer
     samples = draw_samples(evidence, MATCHED * settings.points, wearer, network, _subject(network, code, wearer), rng)
-    code = best_start(network, wearer, samples[torch.arange(min(settings.points, len(samples.inside)))], settings)
+    code = best_start(
+        network, wearer, samples.take(torch.arange(min(settings.points, len(samples)), device=code.device)), settings
+    )
     offset = prior.offset(code).requires_grad_()
     turn = torch.zeros_like(wearer.joint_rotations).requires_grad_(settings.move_body)
     shift = torch.zeros_like(wearer.translation).requires_grad_(settings.move_body)
@@ -109,7 +97,7 @@ def fit_shape(
         if step in (settings.steps // 3, 2 * settings.steps // 3):
             subject = _subject(network, code.detach(), wearer)
             samples = draw_samples(evidence, MATCHED * settings.points, current, network, subject, rng)
-        drawn = samples[torch.from_numpy(rng.integers(0, len(samples.inside), settings.points)).to(code.device)]
+        drawn = samples.take(torch.from_numpy(rng.integers(0, len(samples), settings.points)).to(code.device))
         logits = _logits(network, code, current, drawn)
         loss = binary_cross_entropy_with_logits(logits, drawn.inside)
         loss = loss + settings.prior * offset.square().mean()
@@ -155,6 +143,6 @@ def _guess(network: AvatarModel, code: Float[Tensor, " Z"], wearer: Wearer, evid
 
 
 def _logits(network: AvatarModel, code: Float[Tensor, " Z"], wearer: Wearer, samples: Samples) -> Float[Tensor, " N"]:
-    points_canonical = samples.matches.carried_back(wearer.transforms())
+    points_canonical = samples.roots.carried_back(wearer.transforms())
     points_neutral = network.to_neutral(points_canonical[None], wearer.betas[None])
-    return network.occupancy(points_neutral, network.generator(code[None]))[0][0]
+    return samples.table.largest(network.occupancy(points_neutral, network.generator(code[None]))[0][0])

@@ -15,7 +15,7 @@ from gdna.fit.cloud import estimate_normals, stray, turned_out
 from gdna.fit.types import Placement, RawScan
 
 FAR = 0.4  # metres from the body beyond which nothing is worn
-NEAR_SIGMA = (0.010, 0.003)  # metres: half of the samples each
+NEAR_SIGMA = (0.003, 0.010, 0.030)  # metres: a third of the samples each
 BOX_MARGIN = 0.05  # metres
 OPEN_AT = 0.05  # share of undecided winding numbers from which a mesh does not say what is inside
 UNDECIDED = 0.25  # from the next whole number
@@ -65,7 +65,7 @@ def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> b
 
     low, high = surface.vertices.min(0), surface.vertices.max(0)
     on = sample_surface(surface.vertices, surface.faces, count, rng)[0]
-    points = np.concatenate([rng.uniform(low, high, (count, 3)), on + NEAR_SIGMA[0] * rng.normal(size=on.shape)])
+    points = np.concatenate([rng.uniform(low, high, (count, 3)), on + NEAR_SIGMA[1] * rng.normal(size=on.shape)])
     area = np.linalg.norm(_area_vectors(surface), axis=1)
     undecided = np.zeros(len(points), bool)
     for part in components(surface.faces, len(surface.vertices)):
@@ -80,8 +80,8 @@ def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> b
 def _of_solid(surface: Surface, samples: int, rng: np.random.Generator) -> Evidence:
     vertices, faces = surface.vertices, orient_outward(surface.vertices, surface.faces)
     on, normals = sample_outer(vertices, faces, samples // 2, rng)
-    near = np.repeat(on, 2, axis=0)
-    near = near + np.tile(NEAR_SIGMA, len(on))[:, None] * rng.normal(size=near.shape)
+    near = on[rng.integers(0, len(on), samples)]
+    near = near + rng.choice(NEAR_SIGMA, (samples, 1)) * rng.normal(size=near.shape)
     box = rng.uniform(vertices.min(0) - BOX_MARGIN, vertices.max(0) + BOX_MARGIN, (samples // 4, 3))
     return Evidence(
         on, normals, near, inside(vertices, faces, near), box, inside(vertices, faces, box),
@@ -102,7 +102,7 @@ def _of_open(
     outside."""
     chosen = rng.integers(0, len(points), samples // 2)
     on, out = points[chosen], normals[chosen]
-    depth = np.abs(rng.normal(size=(len(on), 1))) * rng.choice(NEAR_SIGMA, (len(on), 1)) + 0.001
+    depth = np.abs(rng.normal(size=(len(on), 1))) * rng.choice(NEAR_SIGMA, (len(on), 1))
     near = np.concatenate([on + depth * out, on - depth * out])
     near_inside = np.repeat([False, True], len(on))
     right = _on_their_side(near, near_inside, points, normals)

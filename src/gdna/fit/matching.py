@@ -1,15 +1,17 @@
 """Canonical correspondences of a scan's samples, for one person whose body is known.
 
 The body says where a posed point belongs, so Newton's method from the body's nearest point does what the search of
-`gdna.deform` does from all bones; of several correspondences it takes the one on the nearest limb.
+`gdna.deform` does from all bones; a point between two limbs is tried from both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.deform.blend import blend_transforms, skin, skin_with_jacobian, transform
@@ -22,6 +24,7 @@ from gdna.geometry.linalg import inverse_3x3, matvec
 NEWTON_STEPS, CHORD_STEPS = 2, 2
 LONGEST_STEP = 0.1  # metres
 FOUND_WITHIN = 1e-4  # metres between a posed point and its correspondence carried there
+OTHER_WITHIN, OTHER_APART = 0.15, 0.12  # metres: of another limb, posed; of limbs that are others, canonical
 AT_ONCE_CPU, AT_ONCE_GPU = 2048, 2**17
 
 
@@ -46,12 +49,19 @@ class Matches:
         return self.points_canonical - matvec(self.inverse_jacobians, residual)
 
 
-@torch.no_grad()
 def match(points_posed: Float[Tensor, "N 3"], wearer: Wearer, weights_at: BoundWeights) -> Matches:
     """From where the body's nearest vertex would carry each point back."""
+    nearest = nearest_vertex(points_posed.cpu().numpy(), wearer.vertices().detach().cpu().numpy())
+    return match_from(points_posed, torch.from_numpy(nearest).to(points_posed.device), wearer, weights_at)
+
+
+@torch.no_grad()
+def match_from(
+    points_posed: Float[Tensor, "N 3"], vertex: Int[Tensor, " N"], wearer: Wearer, weights_at: BoundWeights
+) -> Matches:
+    """From where the given vertices of the body would carry the points back."""
     transforms = wearer.transforms()
-    nearest = nearest_vertex(points_posed, wearer.vertices())
-    blended = blend_transforms(wearer.skin_weights[None], transforms[None])[0][nearest]
+    blended = blend_transforms(wearer.skin_weights[None], transforms[None])[0][vertex]
     start = matvec(inverse_3x3(blended[..., :3]), points_posed - blended[..., 3])
     size = AT_ONCE_GPU if points_posed.is_cuda else AT_ONCE_CPU
     parts = list(zip(points_posed.split(size), start.split(size), strict=True))
@@ -62,15 +72,42 @@ def match(points_posed: Float[Tensor, "N 3"], wearer: Wearer, weights_at: BoundW
 
     with full_precision():
         found = [part(some) for some in parts] if points_posed.is_cuda else each(part, parts)
-    return Matches(**{name: torch.cat([getattr(part, name) for part in found]) for name in vars(found[0])})
+    return joined(found)
 
 
-def nearest_vertex(points: Float[Tensor, "N 3"], vertices: Float[Tensor, "V 3"]) -> Tensor:
-    """Number of the nearest vertex of each point."""
+def joined(parts: Sequence[Matches]) -> Matches:
+    """One after the other."""
+    return Matches(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
+
+def nearest_vertex(points: Float[np.ndarray, "N 3"], vertices: Float[np.ndarray, "V 3"]) -> Int[np.ndarray, " N"]:
     from scipy.spatial import cKDTree
 
-    index = cKDTree(vertices.detach().cpu().numpy()).query(points.detach().cpu().numpy())[1]
-    return torch.from_numpy(index).to(points.device)
+    return cKDTree(vertices).query(points)[1]
+
+
+def other_limb(
+    points: Float[np.ndarray, "N 3"], first: Int[np.ndarray, " N"], wearer: Wearer
+) -> tuple[Int[np.ndarray, " M"], Int[np.ndarray, " M"]]:
+    """Points that also lie near a part of the body which is far from `first`, their nearest vertex, in the canonical
+    pose: their numbers, and the nearest such vertex."""
+    from scipy.spatial import cKDTree
+
+    vertices, canonical = wearer.vertices().detach().cpu().numpy(), wearer.vertices_canonical.cpu().numpy()
+    bone = wearer.skin_weights.argmax(1).cpu().numpy()
+    best, chosen = np.full(len(points), OTHER_WITHIN), np.full(len(points), -1)
+    for part in np.unique(bone):
+        members = np.flatnonzero(bone == part)
+        low, high = vertices[members].min(0) - OTHER_WITHIN, vertices[members].max(0) + OTHER_WITHIN
+        near = np.flatnonzero(((points > low) & (points < high)).all(1))
+        distance, index = cKDTree(vertices[members]).query(points[near], distance_upper_bound=OTHER_WITHIN)
+        hit = np.isfinite(distance)
+        near, distance, vertex = near[hit], distance[hit], members[index[hit]]
+        apart = np.linalg.norm(canonical[vertex] - canonical[first[near]], axis=1) > OTHER_APART
+        better = apart & (distance < best[near])
+        best[near[better]], chosen[near[better]] = distance[better], vertex[better]
+    found = np.flatnonzero(chosen >= 0)
+    return found, chosen[found]
 
 
 def _newton(

@@ -16,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from gdna.fit.codes import Samples, wrong_share
+from gdna.fit.codes import wrong_share
 from gdna.fit.details import seen_normals
-from gdna.fit.matching import match
 from gdna.fit.person_settings import FitSettings
 from gdna.fit.progress import Guess, Progress, Watch
+from gdna.fit.samples import RootTable, Samples, both
 from gdna.model.avatar_model import AvatarModel
 
 NEAR_SHARE = 0.85  # of the points of a step
@@ -49,18 +49,21 @@ class _Held:
 
 
 @dataclass(frozen=True)
-class _Points:
-    """Neutral points of known occupancy; those near the surface come first."""
+class _Known:
+    """Samples of known occupancy, their roots as neutral points; those near the surface come first."""
 
-    neutral: Float[Tensor, "N 3"]
+    neutral: Float[Tensor, "P 3"]
+    table: RootTable
     inside: Float[Tensor, " N"]
     near: int
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, count: int, rng: np.random.Generator) -> _Known:
+        """Most of them near the surface."""
         near = rng.integers(0, self.near, int(NEAR_SHARE * count))
         box = rng.integers(self.near, len(self.inside), count - len(near))
         index = torch.from_numpy(np.concatenate([near, box])).to(self.inside.device)
-        return self.neutral[index], self.inside[index]
+        rows, table = self.table.take(index)
+        return _Known(self.neutral[rows], table, self.inside[index], len(near))
 
 
 def refine(start: Guess, settings: FitSettings, watch: Watch) -> Guess:
@@ -68,24 +71,25 @@ def refine(start: Guess, settings: FitSettings, watch: Watch) -> Guess:
     rng = np.random.default_rng(settings.seed)
     tuned = copy.deepcopy(start.network).requires_grad_(False)
     tuned.occupancy.requires_grad_(True)
-    points, held = _known_points(start), _held_points(start, settings.points, rng)
+    known, held = _known_points(start), _held_points(start, settings.points, rng)
     features = start.subject.features
     residual = torch.zeros_like(features).requires_grad_()
     fields = list(tuned.occupancy.parameters())
     optimizer = torch.optim.Adam([{"params": [residual], "lr": FEATURE_RATE}, {"params": fields, "lr": FIELD_RATE}])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(settings.refine_steps, 1))
     for step in range(settings.refine_steps):
-        neutral, inside = points.draw(settings.points, rng)
+        drawn = known.draw(settings.points, rng)
         still = held.draw(int(HELD_SHARE * settings.points), rng)
-        logits = tuned.occupancy(torch.cat([neutral, still.neutral])[None], features + residual)[0][0]
-        known, unknown = logits.split([len(neutral), len(still.neutral)])
-        loss = binary_cross_entropy_with_logits(known, inside) + FEATURE_PRIOR * residual.square().mean()
-        loss = loss + HELD * (unknown - still.logits).square().sum() / max(len(unknown), 1)
+        answers = tuned.occupancy(torch.cat([drawn.neutral, still.neutral])[None], features + residual)[0][0]
+        roots, others = answers.split([len(drawn.neutral), len(still.neutral)])
+        logits = drawn.table.largest(roots)
+        loss = binary_cross_entropy_with_logits(logits, drawn.inside) + FEATURE_PRIOR * residual.square().mean()
+        loss = loss + HELD * (others - still.logits).square().sum() / max(len(others), 1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        error = 100 * wrong_share(known, inside)
+        error = 100 * wrong_share(logits, drawn.inside)
         guess = partial(_with_features, start, tuned, residual)
         watch(Progress("refine", step + 1, settings.refine_steps, error, "% of samples", guess))
     refined = _with_features(start, tuned.requires_grad_(False), residual)
@@ -120,19 +124,14 @@ def _refine_normals(refined: Guess, settings: FitSettings, rng: np.random.Genera
 
 
 @torch.no_grad()
-def _known_points(start: Guess) -> _Points:
+def _known_points(start: Guess) -> _Known:
     network, subject, evidence = start.network, start.subject, start.evidence
-    parts: list[Samples] = []
-    for points, inside in (
-        (evidence.near_points, evidence.near_inside),
-        (evidence.box_points, evidence.box_inside),
-    ):
-        posed = torch.from_numpy(points).to(subject.betas)
-        matches = match(posed, start.wearer, network.weights_at(subject))
-        parts.append(Samples(matches, torch.from_numpy(inside).to(posed))[matches.found.nonzero()[:, 0]])
-    canonical = torch.cat([part.matches.points_canonical for part in parts])
-    neutral = network.to_neutral(canonical[None], subject.betas)[0]
-    return _Points(neutral, torch.cat([part.inside for part in parts]), len(parts[0].inside))
+    weights_at = network.weights_at(subject)
+    near = Samples.of(evidence.near_points, evidence.near_inside, start.wearer, weights_at)
+    box = Samples.of(evidence.box_points, evidence.box_inside, start.wearer, weights_at)
+    every = both(near, box)
+    neutral = network.to_neutral(every.roots.points_canonical[None], subject.betas)[0]
+    return _Known(neutral, every.table, every.inside, len(near))
 
 
 @torch.no_grad()
