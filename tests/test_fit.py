@@ -41,7 +41,7 @@ from gdna.types import AvatarMesh, BodyParams, Codes, Motion
 
 SMALL = FitSettings(steps=3, starts=2, detail_steps=2, samples=4000, points=400, mesh_resolution=48, report_points=2000)
 HERE = Placement(1.0, np.eye(3), np.zeros(3))
-PERSON = 7  # of the shipped model's
+PERSON, STARTS = 7, 7  # of the shipped model's 49 people, 0, 7, 14 and so on are starts
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,6 @@ def test_evidence_of_open_scans_is_true(body, kind):
     middle = body.vertices[body.faces].mean(1)
     if kind == "half":
         faces = body.faces[middle[:, 2] > middle[:, 2].mean()]
-        faces = np.where(rng.random((len(faces), 1)) < 0.0, faces[:, ::-1], faces)
         raw = RawScan(kind, body.vertices, faces, None)
     else:
         points = trimesh.sample.sample_surface(trimesh.Trimesh(body.vertices, body.faces), 20_000, seed=0)[0]
@@ -204,13 +203,13 @@ def test_cloud_normals_and_strays():
 
 
 def test_codes_explain_the_model_s_own_person(model, guess):
-    settings = replace(SMALL, steps=12, starts=model.num_people, points=800)
+    settings = replace(SMALL, steps=10, starts=STARTS, points=800)
     start = draw_samples(guess.evidence, 800, guess.wearer, model.network, guess.subject, np.random.default_rng(0))
     found = best_start(model.network, guess.wearer, start, settings)
     assert torch.equal(found, model.training_person(PERSON).z_shape)
     seen = []
-    fit = fit_shape(model.network, guess.wearer, guess.evidence, settings, seen.append)
-    assert [p.step for p in seen] == list(range(1, 13))
+    fit = fit_shape(model.network, guess.wearer, guess.evidence, settings, 1.0, seen.append)
+    assert [p.step for p in seen] == list(range(1, 11))
     moved = (fit.wearer.joints() - guess.wearer.joints()).norm(dim=-1)
     assert moved.max() < 0.01  # m: the pose was right
     assert min(p.error for p in seen[-4:]) < 12  # % of samples, a third of which lie within 3 mm of the surface
@@ -218,12 +217,12 @@ def test_codes_explain_the_model_s_own_person(model, guess):
 
 def test_the_pose_is_corrected(model, guess):
     off = guess.wearer.moved(guess.wearer.joint_rotations, guess.wearer.translation + torch.tensor([0.01, 0.0, 0.0]))
-    settings = replace(SMALL, steps=15, starts=model.num_people, points=800)
-    fit = fit_shape(model.network, off, guess.evidence, settings, unwatched)
+    settings = replace(SMALL, steps=12, starts=STARTS, points=800)
+    fit = fit_shape(model.network, off, guess.evidence, settings, 5.0, unwatched)
     before = (off.joints() - guess.wearer.joints()).norm(dim=-1).mean()
     after = (fit.wearer.joints() - guess.wearer.joints()).norm(dim=-1).mean()
     assert after < 0.6 * before
-    still = fit_shape(model.network, off, guess.evidence, replace(settings, steps=2, move_body=False), unwatched)
+    still = fit_shape(model.network, off, guess.evidence, replace(settings, steps=1), 0.0, unwatched)
     assert torch.equal(still.wearer.translation, off.translation)
 
 
@@ -286,7 +285,7 @@ def test_measures_of_a_perfect_fit(body):
     assert found.pred_to_scan_mm < 0.5  # the mouth's inside is no outer surface
     assert found.f_score_1cm > 0.99
     assert found.iou == 1.0
-    cloud = replace(evidence, target=None, solid=False)
+    cloud = replace(evidence, target=None, seen=None, solid=False)
     points = measure(body, cloud, 5000, 0)
     assert points.scan_to_pred_mm < 1e-3
     assert points.iou is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,9 +25,9 @@ from gdna.types import Codes, Subject
 MATCHED = 8  # times the points of a step are matched at a time
 NEAR_SHARE = 0.75  # of the points of a step are near the surface
 LEARNING_RATE = 0.1  # of the code, in standard deviations
-POSE_RATE = 2e-3  # radians and metres
-POSE_SIGMA, PLACE_SIGMA = 0.05, 0.01  # radians, metres: how far the body is expected to be off
-POSE_PRIOR = 1e-2  # weight of the squared corrections in these units
+POSE_RATE = 0.03  # of the pose, in what it is expected to be off
+PLACE_OFF = 0.004  # metres that the body's place is expected to be off per degree of its joints
+POSE_PRIOR = 1e-4  # weight of the squared corrections in these units
 SMALLEST_SPREAD = 1e-3  # of a code's channel that no training person uses
 
 
@@ -69,9 +70,10 @@ def draw_samples(
 
 
 def fit_shape(
-    network: AvatarModel, wearer: Wearer, evidence: Evidence, settings: FitSettings, watch: Watch
+    network: AvatarModel, wearer: Wearer, evidence: Evidence, settings: FitSettings, off: float, watch: Watch
 ) -> ShapeFit:
-    """Adam on the shape code from the best of several starts, with the pose where `settings.move_body`.
+    """Adam on the shape code from the best of several starts, and on the pose, whose joints may be `off` so many
+    degrees.
 
     Correspondences are found at the start and twice on the way; in between they follow pose and code to first order.
     """
@@ -84,24 +86,22 @@ def fit_shape(
         network, wearer, samples.take(torch.arange(min(settings.points, len(samples)), device=code.device)), settings
     )
     offset = prior.offset(code).requires_grad_()
-    turn = torch.zeros_like(wearer.joint_rotations).requires_grad_(settings.move_body)
-    shift = torch.zeros_like(wearer.translation).requires_grad_(settings.move_body)
-    rates = [{"params": [offset], "lr": LEARNING_RATE}]
-    if settings.move_body:
-        rates.append({"params": [turn, shift], "lr": POSE_RATE})
-    optimizer = torch.optim.Adam(rates)
+    change = torch.zeros(len(wearer.joint_rotations) + 1, 3, device=code.device).requires_grad_()
+    unit = torch.full_like(change, math.radians(off))
+    unit[-1] = PLACE_OFF * off  # the last is the place
+    groups = [{"params": [offset], "lr": LEARNING_RATE}, {"params": [change], "lr": POSE_RATE}]
+    optimizer = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(settings.steps, 1))
     for step in range(settings.steps):
         code = prior.code(offset)
-        current = wearer.moved(wearer.joint_rotations + turn, wearer.translation + shift)
+        current = _moved(wearer, change * unit)
         if step in (settings.steps // 3, 2 * settings.steps // 3):
             subject = _subject(network, code.detach(), wearer)
             samples = draw_samples(evidence, MATCHED * settings.points, current, network, subject, rng)
         drawn = samples.take(torch.from_numpy(rng.integers(0, len(samples), settings.points)).to(code.device))
         logits = _logits(network, code, current, drawn)
         loss = binary_cross_entropy_with_logits(logits, drawn.inside)
-        loss = loss + settings.prior * offset.square().mean()
-        loss = loss + POSE_PRIOR * ((turn / POSE_SIGMA).square().mean() + (shift / PLACE_SIGMA).square().mean())
+        loss = loss + settings.prior * offset.square().mean() + POSE_PRIOR * change.square().sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -110,8 +110,12 @@ def fit_shape(
         guess = partial(_guess, network, code.detach(), current, evidence)
         watch(Progress("shape", step + 1, settings.steps, error, "% of samples", guess))
     with torch.no_grad():
-        moved = wearer.moved(wearer.joint_rotations + turn, wearer.translation + shift)
-        return ShapeFit(prior.code(offset).detach(), moved)
+        return ShapeFit(prior.code(offset).detach(), _moved(wearer, change * unit))
+
+
+def _moved(wearer: Wearer, change: Float[Tensor, "J1 3"]) -> Wearer:
+    """By changes of the joint rotations and, last, of the translation."""
+    return wearer.moved(wearer.joint_rotations + change[:-1], wearer.translation + change[-1])
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ FAR = 0.4  # metres from the body beyond which nothing is worn
 NEAR_SIGMA = (0.003, 0.010, 0.030)  # metres: a third of the samples each
 BOX_MARGIN = 0.05  # metres
 OPEN_AT = 0.05  # share of undecided winding numbers from which a mesh does not say what is inside
+COVERED_STEP = 0.0005  # metres above a surface, where what covers it is looked for
 UNDECIDED = 0.25  # from the next whole number
 MAIN_PART = 0.01  # of the area: components that are asked
 DEEP = 0.02  # metres under the skin: inside whatever is worn, even if the body is a little off
@@ -36,7 +37,8 @@ class Evidence:
     near_inside: Bool[np.ndarray, " N"]
     box_points: Float[np.ndarray, "M 3"]
     box_inside: Bool[np.ndarray, " M"]
-    target: Surface | None  # the scan's outer surface; None: it has no faces
+    target: Surface | None  # the scan's outer surface, as distances are measured to it; None: it has no faces
+    seen: Surface | None  # the part of it that nothing covers, be it a millimetre above
     solid: bool  # whether the scan itself says what is inside; else only the sides of its surface and the body do
 
 
@@ -83,10 +85,17 @@ def _of_solid(surface: Surface, samples: int, rng: np.random.Generator) -> Evide
     near = on[rng.integers(0, len(on), samples)]
     near = near + rng.choice(NEAR_SIGMA, (samples, 1)) * rng.normal(size=near.shape)
     box = rng.uniform(vertices.min(0) - BOX_MARGIN, vertices.max(0) + BOX_MARGIN, (samples // 4, 3))
+    outer = outer_surface(surface)
     return Evidence(
         on, normals, near, inside(vertices, faces, near), box, inside(vertices, faces, box),
-        outer_surface(surface), True,
+        outer, _uncovered(outer, surface), True,
     )  # fmt: skip
+
+
+def _uncovered(outer: Surface, whole: Surface) -> Surface:
+    """Skin that shimmers through thin clothes counts as outer, but to draw a surface to both would make it rough."""
+    above = outer.vertices[outer.faces].mean(1) + COVERED_STEP * outer.normals()
+    return Surface(outer.vertices, outer.faces[~inside(whole.vertices, whole.faces, above)])
 
 
 def _of_open(
@@ -112,7 +121,9 @@ def _of_open(
         through = eye + along * (points[rng.integers(0, len(points), samples // 8)] - eye)
         box, box_inside = np.concatenate([box, through]), np.append(box_inside, np.zeros(len(through), bool))
     kept = rng.permutation(len(points))[: samples // 2]
-    return Evidence(points[kept], normals[kept], near[right], near_inside[right], box, box_inside, target, False)
+    return Evidence(
+        points[kept], normals[kept], near[right], near_inside[right], box, box_inside, target, target, False
+    )
 
 
 def _on_their_side(

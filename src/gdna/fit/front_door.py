@@ -39,4 +39,4 @@ def fit(
         registration = register_body(raw, model.body)
     else:
         registration = given_body(raw.name, body if isinstance(body, ScanParams) else read_params(body), model.body)
-    return fit_person(model, raw, registration, settings, watch)
+    return fit_person(model, raw, registration, settings, watch, given=body is not None)

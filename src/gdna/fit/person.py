@@ -61,14 +61,18 @@ def fit_person(
     registration: Registration,
     settings: FitSettings | None = None,
     watch: Watch = unwatched,
+    given: bool = True,
 ) -> FittedAvatar:
     """The codes that explain the scan; with `settings.refine` networks tuned to it, with `settings.residual` its own
-    geometry. Raises `GdnaError` where scan and body do not belong together, or model and body."""
+    geometry. `given`: the body was not found but is known, so hardly off.
+
+    Raises `GdnaError` where scan and body do not belong together, or model and body.
+    """
     started, settings = time.monotonic(), settings or FitSettings()
     wearer = Wearer.of(model.body, registration.body)
     evidence = _gather(raw, registration.placement, wearer, settings)
     network = model.network
-    shape = fit_shape(network, wearer, evidence, settings, watch)
+    shape = fit_shape(network, wearer, evidence, settings, settings.tolerance(given), watch)
     wearer, z_shape = shape.wearer, shape.z_shape
     with torch.no_grad():
         mean = network.z_details.weight.mean(0)

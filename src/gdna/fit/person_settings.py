@@ -8,6 +8,7 @@ from gdna.errors import GdnaError
 from gdna.keys import key
 
 RESOLUTION, FINE_RESOLUTION = 256, 384
+GIVEN_OFF, FOUND_OFF = 1.0, 5.0  # degrees
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,10 @@ class FitSettings:
     steps: int = key(150, "steps that look for the shape code and for small corrections of the pose")
     starts: int = key(32, "training people that are tried as the start, beside the mean person")
     detail_steps: int = key(80, "steps that look for the detail code, by the scan's normals")
-    prior: float = key(1e-3, "how much the codes are drawn to likely ones")
-    move_body: bool = key(True, "correct the pose and place of the body a little")
+    prior: float = key(1e-2, "how much the codes are drawn to likely ones")
+    body_off: float | str = key(
+        "auto", "degrees by which joints may be off, corrected with the codes; auto: 1 where the body is given, else 5"
+    )
     refine: bool = key(False, "tune a copy of the networks to this one person, for the scan's own detail")
     refine_steps: int = key(400, "steps of it")
     residual: bool = key(False, "carry the scan's own geometry as displacements of the fitted surface")
@@ -34,10 +37,18 @@ class FitSettings:
         for name, lowest in (least | {"report_points": 100, "prior": 0.0}).items():
             if getattr(self, name) < lowest:
                 raise GdnaError(f"{name}={getattr(self, name)}: expected {lowest:g} or more")
+        if self.body_off != "auto" and (isinstance(self.body_off, str) or not 0 <= self.body_off <= 45):
+            raise GdnaError(f"body_off={self.body_off}: expected auto, or 0 to 45 degrees")
         if not 0 < self.reach <= 0.5:
             raise GdnaError(f"reach={self.reach}: expected metres above 0, at most 0.5")
         if self.mesh_resolution != "auto" and (isinstance(self.mesh_resolution, str) or self.mesh_resolution < 16):
             raise GdnaError(f"mesh_resolution={self.mesh_resolution}: expected auto, or 16 or more cells")
+
+    def tolerance(self, given: bool) -> float:
+        """Degrees by which the joints of a body may be off that is `given`, or was found."""
+        if isinstance(self.body_off, str):
+            return GIVEN_OFF if given else FOUND_OFF
+        return float(self.body_off)
 
     @property
     def resolution(self) -> int:

@@ -87,8 +87,8 @@ def pull_of(
     offsets = (gap * directions[sample]).sum(1, keepdims=True) * directions[sample]
     aside = np.linalg.norm(gap - offsets, axis=1)
     usual = float(np.median(tree.query(points[:RIM_SAMPLES], k=2)[0][:, 1]))
-    if evidence.target is not None:
-        offsets = nearest_points(vertices + offsets, evidence.target)[2] - vertices
+    if evidence.seen is not None:
+        offsets = nearest_points(vertices + offsets, evidence.seen)[2] - vertices
     near = (np.linalg.norm(offsets, axis=1) < reach) & (aside < RIM * usual)
     weights = np.where(near & (cosine > AGREES), cosine, 0.0)
     return Pull(np.where(weights[:, None] > 0, offsets, 0.0), weights)

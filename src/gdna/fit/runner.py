@@ -67,7 +67,7 @@ def fit_file(
         registration = register_body(raw, model.body, registering, _told(watch))
     picture = job.out / PREVIEW
     watching = Previewing(watch, picture) if preview else watch
-    fitted = fit_person(model, raw, registration, settings, watching)
+    fitted = fit_person(model, raw, registration, settings, watching, given=job.body is not None)
     error = None
     if truth is not None:
         error = joint_error_mm(raw.name, truth, model.body, fitted.wearer, fitted.placement)
