@@ -143,6 +143,7 @@ def _subject(network: AvatarModel, code: Float[Tensor, " Z"], wearer: Wearer) ->
 @torch.no_grad()
 def _guess(network: AvatarModel, code: Float[Tensor, " Z"], wearer: Wearer, evidence: Evidence) -> Guess:
     detail = network.z_details.weight.mean(0, keepdim=True)
+    wearer = wearer.moved(wearer.joint_rotations.detach(), wearer.translation.detach())
     return Guess(network, network.subject(Codes(code[None], detail), wearer.betas[None]), wearer, evidence)
 
 

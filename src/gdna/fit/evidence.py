@@ -22,6 +22,7 @@ COVERED_STEP = 0.0005  # metres above a surface, where what covers it is looked 
 UNDECIDED = 0.25  # from the next whole number
 MAIN_PART = 0.01  # of the area: components that are asked
 DEEP = 0.02  # metres under the skin: inside whatever is worn, even if the body is a little off
+THIN = 0.02  # metres under a surface: deeper may be behind a hand
 FREE = 0.3  # metres from the body: outside whatever is worn
 ALONG_RAY = (0.3, 0.99)  # of the way from a camera to the point it saw
 MIN_POINTS = 200
@@ -112,7 +113,7 @@ def _of_open(
     chosen = rng.integers(0, len(points), samples // 2)
     on, out = points[chosen], normals[chosen]
     depth = np.abs(rng.normal(size=(len(on), 1))) * rng.choice(NEAR_SIGMA, (len(on), 1))
-    near = np.concatenate([on + depth * out, on - depth * out])
+    near = np.concatenate([on + depth * out, on - np.minimum(depth, THIN) * out])
     near_inside = np.repeat([False, True], len(on))
     right = _on_their_side(near, near_inside, points, normals)
     box, box_inside = _around_body(body, samples // 4, rng)

@@ -72,7 +72,7 @@ def report_picture(fit: PosedMesh, evidence: Evidence, caption: str, image_size:
 def preview_picture(fit: PosedMesh, evidence: Evidence, image_size: int = 384) -> Image:
     """Scan and fit from the front."""
     scene = Scene.of(fit, evidence, image_size)
-    return np.concatenate([shaded_image(mesh, scene.camera) for mesh in (scene.scan, scene.fit)], 1)
+    return np.concatenate(_trimmed([shaded_image(mesh, scene.camera) for mesh in (scene.scan, scene.fit)]), 1)
 
 
 def scan_mesh(evidence: Evidence) -> PosedMesh:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.sparse.linalg import cg
 from torch import Tensor
 
 from gdna.deform.blend import blend_transforms, transform
@@ -22,7 +24,7 @@ CANDIDATES = 8  # nearest samples that a vertex chooses from
 TURN_COST = 0.03  # metres that a sample turned by 90 degrees counts as farther
 AGREES = 0.3  # least cosine between the normals of vertex and scan
 RIM, RIM_SAMPLES = 3.0, 2000  # times the usual distance of samples, measured on so many, that is aside
-SOLVER_STEPS = 200  # of conjugate gradients
+SOLVER_STEPS, SOLVER_TOLERANCE = 200, 1e-3  # of conjugate gradients
 LEAST_WEIGHT = 1e-6  # of staying where it is: a part of which the scan shows nothing does not float
 SMALLEST_VOLUME = 0.1  # of a blended transform: below it skinning is folded and its inverse noise
 
@@ -58,15 +60,15 @@ def onto_scan(
 ) -> Float[np.ndarray, "V 3"]:
     """Posed vertices drawn to the scan in rounds, first stiffly, then freely (Amberg et al., CVPR 2007, with
     translations for their affine maps)."""
-    start = vertices
+    moved, neighbours = vertices, neighbour_matrix(faces, len(vertices))
     for step, stiffness in enumerate(STIFFNESS):
-        pull = pull_of(vertices, faces, evidence, reach)
-        target = vertices + pull.offsets - start
-        vertices = start + smooth_displacements(target, pull.weights, faces, stiffness)
+        pull = pull_of(moved, faces, evidence, reach)
+        wanted = moved + pull.offsets - vertices
+        moved = vertices + smooth_displacements(wanted, pull.weights, neighbours, stiffness, moved - vertices)
         length = np.linalg.norm(pull.offsets, axis=1)[pull.weights > 0]
         error = 1000 * float(length.mean()) if len(length) else 0.0
         watch(Progress("residual", step + 1, len(STIFFNESS), error, "mm"))
-    return vertices
+    return moved
 
 
 def pull_of(
@@ -94,22 +96,26 @@ def pull_of(
     return Pull(np.where(weights[:, None] > 0, offsets, 0.0), weights)
 
 
-def smooth_displacements(
-    wanted: Float[np.ndarray, "V 3"], weights: Float[np.ndarray, " V"], faces: Int[np.ndarray, "F 3"], stiffness: float
-) -> Float[np.ndarray, "V 3"]:
-    """Displacements u that make sum_i w_i |u_i - wanted_i|^2 + stiffness * sum_edges |u_i - u_j|^2 least."""
-    from scipy.sparse import coo_array, diags_array
-    from scipy.sparse.linalg import cg
+def neighbour_matrix(faces: Int[np.ndarray, "F 3"], count: int) -> csr_array:
+    """1 for every two of `count` vertices that share an edge."""
+    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    both = (np.concatenate([ends[:, 0], ends[:, 1]]), np.concatenate([ends[:, 1], ends[:, 0]]))
+    pairs = coo_array((np.ones(len(both[0])), both), shape=(count, count)).tocsr()
+    pairs.data[:] = 1
+    return pairs
 
-    count = len(wanted)
-    edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
-    pairs = coo_array((np.ones(2 * len(edges)), (edges.ravel("F"), edges[:, ::-1].ravel("F"))), shape=(count, count))
-    degree = np.asarray(pairs.sum(1))
-    diagonal = weights + stiffness * degree + LEAST_WEIGHT
-    system = (diags_array(diagonal) - stiffness * pairs).tocsr()
-    inverse = diags_array(1 / diagonal)
-    columns = [
-        cg(system, weights * wanted[:, k], x0=wanted[:, k] * (weights > 0), rtol=1e-5, maxiter=SOLVER_STEPS, M=inverse)
-        for k in range(3)
-    ]
-    return np.stack([solution for solution, _ in columns], 1)
+
+def smooth_displacements(
+    wanted: Float[np.ndarray, "V 3"],
+    weights: Float[np.ndarray, " V"],
+    neighbours: csr_array,
+    stiffness: float,
+    start: Float[np.ndarray, "V 3"],
+) -> Float[np.ndarray, "V 3"]:
+    """Displacements u that make sum_i w_i |u_i - wanted_i|^2 + stiffness * sum_edges |u_i - u_j|^2 least, from
+    `start`."""
+    diagonal = weights + stiffness * neighbours.sum(1) + LEAST_WEIGHT
+    system = (diags_array(diagonal) - stiffness * neighbours).tocsr()
+    settings = {"rtol": SOLVER_TOLERANCE, "maxiter": SOLVER_STEPS, "M": diags_array(1 / diagonal)}
+    columns = [cg(system, weights * wanted[:, k], x0=start[:, k], **settings)[0] for k in range(3)]
+    return np.stack(columns, 1)
