@@ -19,7 +19,7 @@ from torch import Tensor
 from gdna.body.open_body import open_body
 from gdna.data.motion import load_motion
 from gdna.deform import fused_triton as triton_search
-from gdna.deform.blend import in_chunks, skin
+from gdna.deform.blend import in_chunks, skin, skin_with_jacobian
 from gdna.deform.engines import GridRoots, TorchEngine
 from gdna.deform.fused import TritonEngine, inverse_rows, search_fused
 from gdna.deform.fused_networks import fused_networks
@@ -27,9 +27,11 @@ from gdna.deform.fused_triton import Polished, Tile
 from gdna.deform.grid import TransformGrid, WeightGrid, blend_grid
 from gdna.deform.packing import gather
 from gdna.deform.recorded import RecordedSearch
-from gdna.deform.search import FusedSettings, GridSettings, SearchSettings, find_correspondences, full_precision
+from gdna.deform.search import FusedSettings, GridSettings, SearchSettings, find_correspondences
 from gdna.fields.bound_weights import BoundWeights
+from gdna.fields.volume import read_by_kernels, read_plainly
 from gdna.generate.loading import load
+from gdna.geometry.arithmetic import full_precision
 from gdna.model.avatar_model import AvatarModel
 from gdna.types import BodyParams, Correspondences, Subject
 
@@ -153,6 +155,47 @@ def parity(s: Scene) -> None:
     check("recorded: entries that differ", float((found.converged != replayed.converged).float().mean()), 1e-4)
     apart = (found.points_canonical - replayed.points_canonical).norm(dim=-1)[both]
     check("recorded: farthest root", float(apart.max()), 1e-4, "m")
+
+
+def slopes_and_volumes(s: Scene) -> None:
+    """What a training step asks beside the search: Jacobians at the roots, reads of feature volumes, generator."""
+    networks = fused_networks(s.weights_at, len(s.transforms))
+    with full_precision():
+        plain = skin_with_jacobian(s.truth, s.transforms, s.weights_at)[1]
+    found = triton_search.jacobians(s.truth, networks, s.transforms)
+    for name, one, two in (("posed", plain.posed, found.posed), ("neutral", plain.neutral, found.neutral)):
+        off = (one - two).abs().flatten(2).amax(-1)
+        check(f"jacobians, {name}: 99 of 100 entries within", float(off.flatten().quantile(0.99)), 5e-2, "m per m")
+    for tile in (triton_search.SLOPES_TILE, Tile(32, 8), Tile(64, 8), Tile(16, 4)):
+        say(f"jacobians {tile}", partial(triton_search.jacobians, s.truth, networks, s.transforms, tile))
+    half = torch.bfloat16
+    say("jacobians by torch", lambda: skin_with_jacobian(s.truth, s.transforms, s.weights_at, half), False)
+
+    generator = torch.Generator(DEVICE).manual_seed(2)
+    volume = s.subject.features.to(half).contiguous(memory_format=torch.channels_last_3d)
+    points = 2.2 * torch.rand(*s.truth.shape, device=DEVICE, generator=generator) - 1.1
+    side = torch.randn(*points.shape[:2], volume.shape[1], device=DEVICE, generator=generator)
+
+    def read(by: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
+        with torch.enable_grad():
+            leaves = [volume.detach().requires_grad_(), points.detach().requires_grad_()]
+            values = by(*leaves)
+            return [values, *torch.autograd.grad((values * side).sum(), leaves)]
+
+    for name, one, two in zip(("values", "volume", "points"), read(read_plainly), read(read_by_kernels), strict=True):
+        scale = float(one.float().abs().max())
+        check(f"volume reads, {name}: relative", float((one.float() - two.float()).abs().max()) / scale, 1e-2)
+    say("volume read, forward and backward", lambda: read(read_by_kernels))
+    say("volume read by torch, forward and backward", lambda: read(read_plainly))
+    codes = s.subject.shape.detach()
+
+    def generate() -> tuple[Tensor, ...]:
+        with torch.enable_grad(), torch.autocast("cuda", half):
+            features = s.model.generator(codes)
+        return torch.autograd.grad(features.float().mean(), list(s.model.generator.parameters()))
+
+    s.model.requires_grad_(True)
+    say("generator, forward and backward", generate)
 
 
 def quality(s: Scene, quick: bool) -> None:
@@ -327,6 +370,7 @@ def main() -> int:
         timings(scene(1, 36000), quick)
         many = scene(16, 2250)
         timings(many, True)
+        slopes_and_volumes(many)
     if not quick:
         query_timing(many)
     print("failed: " + ", ".join(failures) if failures else "all parities hold")

@@ -7,17 +7,33 @@ from dataclasses import replace
 import torch
 from fused_scene import bent, cloud, small_weights
 
-from gdna.deform.blend import skin
+from gdna.deform.blend import skin, skin_with_jacobian
 from gdna.deform.engines import GridRoots, TorchEngine
 from gdna.deform.fused import TritonEngine, inverse_rows, search_fused
 from gdna.deform.fused_networks import fused_networks
-from gdna.deform.fused_triton import candidates, fill, lost
+from gdna.deform.fused_triton import candidates, fill, jacobians, lost
 from gdna.deform.search import FusedSettings, GridSettings, SearchSettings
+from gdna.fields.volume import read_by_kernels, read_plainly
 
 SETTINGS = SearchSettings(
     grid=GridSettings(shape=(6, 7, 8), low=(-0.7, -0.7, -0.7), high=(0.7, 0.7, 0.7)),
     fused=FusedSettings(steps=8, near=1e-5, candidate=0.1, rescue_evaluations=4),
 )
+
+
+def volumes() -> None:
+    generator = torch.Generator().manual_seed(7)
+    volume = torch.randn(2, 8, 3, 4, 5, generator=generator)
+    points = 2.6 * torch.rand(2, 21, 3, generator=generator) - 1.3  # some outside
+    side = torch.randn(2, 21, 8, generator=generator)
+    answers = []
+    for read in (read_plainly, read_by_kernels):
+        leaves = [t.clone().requires_grad_() for t in (volume, points)]
+        values = read(*leaves)
+        answers.append((values, *torch.autograd.grad((values * side).sum(), leaves)))
+    for plain, compiled in zip(*answers, strict=True):
+        assert plain.abs().max() > 0.1
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)  # float32, other order of sums
 
 
 @torch.no_grad()
@@ -34,6 +50,12 @@ def main() -> None:
     assert half.values.dtype == torch.float16
     torch.testing.assert_close(half.read(nodes), wanted.read(nodes), rtol=0, atol=1e-2)  # half
     torch.testing.assert_close(exact.read(nodes), wanted.read(nodes), rtol=0, atol=1e-5)  # float32 after seven layers
+
+    plain_jacobians = skin_with_jacobian(truth, transforms, weights)[1]
+    found = jacobians(truth, networks, transforms)
+    # slopes of about 1, by half-precision products after seven layers
+    torch.testing.assert_close(found.posed, plain_jacobians.posed, rtol=0, atol=2e-2)
+    torch.testing.assert_close(found.neutral, plain_jacobians.neutral, rtol=0, atol=5e-3)
 
     wanted = replace(half, values=half.values.float())  # has origins
     starts = inverse_rows(transforms, (0, 1, 2))
@@ -80,3 +102,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    volumes()

@@ -20,14 +20,21 @@ from scipy.ndimage import binary_dilation
 from gdna.body.open_body import open_body
 from gdna.body.skeleton import blend_skinning
 from gdna.data.cache_file import cache_path, read_cache, write_cache
-from gdna.data.inside import components, inside
+from gdna.data.inside import Solids, components, inside, inside_reference
 from gdna.data.prepare import PrepareSettings, is_prepared, prepare_scan
 from gdna.data.prepared import PreparedSet, prepared_names, turn_to_view
 from gdna.data.sample_file import SAMPLES, STEP, from_fixed, normal_map_path, read_samples, to_fixed
 from gdna.data.scan import find_scans, read_mesh, read_params, read_scan, write_scan
 from gdna.data.scan_body import skin_vertices
 from gdna.data.sharding import shard
-from gdna.data.surface import orient_outward, sample_outer, vertex_normals
+from gdna.data.surface import (
+    orient_outward,
+    sample_outer,
+    sample_surface,
+    sample_surface_reference,
+    vertex_normals,
+    vertex_normals_reference,
+)
 from gdna.errors import GdnaError
 from gdna.render.camera import Orthographic
 from gdna.types import BodyParams, Scan
@@ -109,6 +116,48 @@ def test_a_component_alone_decides_as_the_plain_winding_number() -> None:
     np.testing.assert_array_equal(inside(vertices, faces, points), plain)
 
 
+def test_crossings_agree_with_winding_numbers() -> None:
+    # radius, x, turned: a solid, a shell within it, one across its border, one with a hole, one within that
+    balls = (
+        (0.5, 0.0, False), (0.2, 0.1, True), (0.4, 0.4, True), (0.3, -0.9, False), (0.1, -0.9, False)
+    )  # fmt: skip
+    shells = [sphere(radius, (x, 0.01, 0), turned, fine=3) for radius, x, turned in balls]
+    shells[3] = shells[3][0], shells[3][1][:-20]
+    vertices, faces = joined(*shells)
+    solids = Solids.of(vertices, faces)
+    assert [len(solids.closed), len(solids.open)] == [4, 1]
+    rng = np.random.default_rng(0)
+    corners = vertices[faces]
+    on_edges = 0.5 * (corners + np.roll(corners, 1, axis=1))
+    tied = rng.choice(np.concatenate([corners, on_edges]).reshape(-1, 3), 6000)  # rays through corners and edges
+    tied += rng.uniform(-0.8, 0.8, (6000, 1)) * [0, 0, 1]
+    points = np.concatenate([tied, rng.uniform(-1.2, 1.2, (4000, 3))])
+    # a point on the surface itself counts to either side; triangles leave the sphere by 3 mm
+    away = np.abs([np.linalg.norm(points - (x, 0.01, 0), axis=1) - radius for radius, x, _ in balls]).min(0) > 0.003
+    found = inside(vertices, faces, points)
+    assert 0.1 < found[away].mean() < 0.9
+    np.testing.assert_array_equal(found[away], inside_reference(vertices, faces, points)[away])
+
+
+def test_rays_through_edges_and_corners_are_counted_once() -> None:
+    """Boxes of whole numbers, so that every sum in the kernel is exact and every tie a real one."""
+    box = trimesh.creation.box(extents=(2, 2, 2))
+    faces = np.asarray(box.faces)
+    slanted = box.vertices + np.outer(box.vertices[:, 0], [0, 0, 1])  # a top that no ray meets squarely
+    vertices, both = joined((slanted, faces), (0.5 * box.vertices, faces[:, ::-1]))
+    steps = np.arange(-1.5, 1.75, 0.25)
+    points = np.stack(np.meshgrid(steps, steps, steps + 0.1, indexing="ij"), -1).reshape(-1, 3)
+    x, y, z = points.T
+    # the kernel's own rule: a lower border belongs to the box, an upper one does not
+    expected = (x >= -1) & (x < 1) & (y >= -1) & (y < 1) & (np.abs(z - x) < 1)
+    small = (np.abs(points) < 0.5).all(1)
+    np.testing.assert_array_equal(inside(vertices, both, points), expected | small)
+    turns = [inside(vertices[:, turn], both, points[:, turn]) for turn in ([1, 2, 0], [2, 0, 1])]
+    off = (np.abs(np.abs(x) - 1) > 0.01) & (np.abs(np.abs(y) - 1) > 0.01)
+    for found in turns:
+        np.testing.assert_array_equal(found[off], (expected | small)[off])
+
+
 def test_components_that_are_inside_out_are_turned() -> None:
     good, bad, patch = sphere(0.5), sphere(0.3, (2, 0, 0), turned=True), sphere(0.5, (4, 0, 0))
     flat = patch[0], patch[1][patch[0][patch[1]].mean(1)[:, 2] > 0.45]
@@ -123,14 +172,25 @@ def test_components_that_are_inside_out_are_turned() -> None:
 
 def test_only_the_outer_surface_is_sampled() -> None:
     vertices, faces = joined(sphere(0.5), sphere(0.47))
-    points, normals = sample_outer(vertices, faces, 4000, np.random.default_rng(0))
+    points, normals = sample_outer(Solids.of(vertices, faces), 4000, np.random.default_rng(0))
     radius = np.linalg.norm(points, axis=1)
     assert len(points) == 4000
     assert radius.min() > 0.495
     assert (normals * points).sum(1).min() > 0.99 * 0.495
     assert np.abs(points.mean(0)).max() < 0.02, "uniform by area"
     with pytest.raises(GdnaError, match="of the surface is on the outside"):
-        sample_outer(vertices, faces[:, ::-1], 4000, np.random.default_rng(0))
+        sample_outer(Solids.of(vertices, faces[:, ::-1]), 4000, np.random.default_rng(0))
+
+
+def test_sums_over_triangles_equal_the_reference_to_the_last_bit() -> None:
+    vertices, faces = joined(sphere(0.5), sphere(0.1, (0.3, 0, 0), fine=2), sphere(1e-3, fine=1))
+    faces[7] = faces[7, 0]  # no area
+    fused, plain = (
+        draw(vertices, faces, 5000, np.random.default_rng(1)) for draw in (sample_surface, sample_surface_reference)
+    )
+    for found, expected in zip(fused, plain, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(vertex_normals(vertices, faces), vertex_normals_reference(vertices, faces))
 
 
 def test_vertex_normals_of_a_sphere() -> None:

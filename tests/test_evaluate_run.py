@@ -29,7 +29,9 @@ from gdna.evaluate.report import Column, read_column
 from gdna.evaluate.runner import EvaluationData, evaluate
 from gdna.evaluate.sets import ScanSet, evenly, trained_set, unseen_sets
 from gdna.evaluate.settings import EvaluateSettings
+from gdna.evaluate.stability import clip_of, stability
 from gdna.evaluate.variety import Changed
+from gdna.generate.animation import animate
 from gdna.generate.loading import load
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import save_checkpoint
@@ -111,7 +113,9 @@ NETWORK = FeatureNetwork("colours", Colours())
 
 @pytest.fixture(scope="module")
 def evaluation(model, data):
-    return evaluate(model, data, replace(SMALL, parts=("scans", "people", "health", "skinning", "variety")), NETWORK)
+    return evaluate(
+        model, data, replace(SMALL, parts=("scans", "people", "health", "skinning", "variety", "motion")), NETWORK
+    )
 
 
 # --- which scans are whose
@@ -211,8 +215,36 @@ def test_every_part_has_its_numbers(evaluation):
     assert 0 < summary["skin_misplaced_weight_train"] < 1
     assert summary["z_detail_silhouette_px"] == 0  # details are normals only
     assert summary["z_detail_normals_deg"] > 0
+    for name in ("pose", "change", "flicker"):  # a field that is blind to the pose
+        assert summary[f"motion_{name}_deg"] < 1e-4  # rounding
+    assert 0.1 < summary["motion_turn_deg"] < 20
     assert evaluation.scans["trained"][0].surface is None
     assert any("not at hand" in note for note in evaluation.notes)
+
+
+def test_flicker_is_what_does_not_last(model):
+    """Normals that tilt by 3 degrees every frame change but do not flicker; those that tilt to and fro do."""
+    mesh, clip = model.mean_person().mesh(24), clip_of("walk")
+    axis = torch.linalg.cross(mesh.normals, torch.tensor([0.3, 0.5, 0.8]).expand_as(mesh.normals))
+    axis = torch.nn.functional.normalize(axis, dim=-1)
+
+    def tilted(degrees: torch.Tensor) -> torch.Tensor:
+        angle = torch.deg2rad(degrees)[:, None, None]
+        return mesh.normals * angle.cos() + axis * angle.sin()
+
+    first = animate(mesh, clip).bone_transforms[:, 3, :3, 3].clone()  # tells frames apart
+
+    def frame_numbers(bones: torch.Tensor) -> torch.Tensor:
+        return torch.cdist(bones[:, 3, :3, 3], first).argmin(1).float()
+
+    steady = stability(replace(mesh, normals_in=lambda bones: tilted(3 * frame_numbers(bones))), clip)
+    restless = stability(replace(mesh, normals_in=lambda bones: tilted(3 * (frame_numbers(bones) % 2))), clip)
+    assert steady.change_deg == pytest.approx(3, abs=0.01)
+    assert steady.flicker_deg < 0.01
+    assert restless.change_deg == pytest.approx(3, abs=0.01)
+    assert restless.flicker_deg == pytest.approx(3, abs=0.01)
+    assert restless.pose_deg == pytest.approx(1.5, abs=0.02)
+    assert steady.turn_deg == restless.turn_deg > 0.1
 
 
 def test_the_same_seed_gives_the_same_numbers(model, data):

@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch.nn.functional import interpolate, linear, softplus
 
-from gdna.fields.box import BOX_HIGH, BOX_LOW, read_volume, to_box
+from gdna.fields.affine import affine, affine_by_products
+from gdna.fields.box import BOX_HIGH, BOX_LOW, to_box
 from gdna.fields.generator import ShapeGenerator, adaptive_instance_norm, doubled
 from gdna.fields.mlp import ConditionedMlp, MlpSizes, WeightNormLinear, activate, encode
 from gdna.fields.normal import NormalField
 from gdna.fields.occupancy import OccupancyField
 from gdna.fields.skinning import SkinningField
+from gdna.fields.volume import read_volume
 from gdna.fields.warp import ShapeWarp
 
 
@@ -174,11 +176,11 @@ def test_normals_are_unit_and_order_of_inputs_is_encoding_detail_hidden():
 
 
 def test_generator_shapes_and_adaptive_norm():
-    volume = torch.randn(2, 3, 4, 5, 6) * 3 + 1
+    volume = torch.randn(2, 4, 5, 6, 3) * 3 + 1
     style = torch.randn(2, 6)
     out = adaptive_instance_norm(volume, style)
-    torch.testing.assert_close(out.mean((2, 3, 4)), style[:, :3], atol=1e-4, rtol=0)
-    torch.testing.assert_close(out.std((2, 3, 4)), style[:, 3:].abs(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(out.mean((1, 2, 3)), style[:, :3], atol=1e-4, rtol=0)
+    torch.testing.assert_close(out.std((1, 2, 3)), style[:, 3:].abs(), atol=1e-4, rtol=0)
     generator = ShapeGenerator(8)
     codes = torch.randn(2, 8)
     with torch.no_grad():
@@ -188,9 +190,23 @@ def test_generator_shapes_and_adaptive_norm():
 
 
 def test_doubling_is_trilinear_interpolation():
-    volume = torch.randn(2, 3, 2, 4, 5, dtype=torch.float64, requires_grad=True)
-    expected = interpolate(volume, scale_factor=2, mode="trilinear", align_corners=True)
+    volume = torch.randn(2, 2, 4, 5, 3, dtype=torch.float64, requires_grad=True)
+    channels_first = volume.permute(0, 4, 1, 2, 3)
+    expected = interpolate(channels_first, scale_factor=2, mode="trilinear", align_corners=True).permute(0, 2, 3, 4, 1)
     torch.testing.assert_close(doubled(volume), expected)
     weights = torch.randn_like(expected)
     gradients = [torch.autograd.grad((f * weights).sum(), volume)[0] for f in (doubled(volume), expected)]
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("subjects", [1, 3])
+def test_biases_gradients_by_products_are_sums(subjects):
+    x, weight, bias = torch.randn(3, 7, 5), torch.randn(4, 5), torch.randn(subjects, 1, 4)
+    side = torch.randn(3, 7, 4)
+    answers = []
+    for layer in (affine, affine_by_products):
+        leaves = [t.double().requires_grad_() for t in (x, weight, bias)]
+        values = layer(*leaves)
+        answers.append((values, *torch.autograd.grad((values * side).sum(), leaves)))
+    for plain, products in zip(*answers, strict=True):
+        torch.testing.assert_close(products, plain)

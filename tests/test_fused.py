@@ -18,7 +18,7 @@ from gdna.deform.engines import NumbaEngine, TorchEngine
 from gdna.deform.fused import inverse_rows, why_not_here
 from gdna.deform.fused_networks import why_not_fused
 from gdna.deform.grid import sample_weights
-from gdna.deform.implicit import attach_gradient
+from gdna.deform.implicit import attach_gradient, attach_gradients
 from gdna.deform.packing import gather, pack, unpack
 from gdna.deform.search import FusedSettings, GridSettings, SearchSettings, find_correspondences, make_grid
 from gdna.errors import GdnaError
@@ -38,7 +38,8 @@ def test_the_jacobian_of_skinning_is_that_of_autograd_and_of_differences():
         bent(dtype=torch.float64),
         cloud(dtype=torch.float64),
     )
-    posed, jacobian = skin_with_jacobian(points, transforms, weights)
+    posed, jacobians = skin_with_jacobian(points, transforms, weights)
+    jacobian = jacobians.posed
     torch.testing.assert_close(posed, skin(points, transforms, weights))
     for axis in range(3):
         step = torch.zeros(3, dtype=torch.float64)
@@ -46,6 +47,8 @@ def test_the_jacobian_of_skinning_is_that_of_autograd_and_of_differences():
         ahead, behind = (skin(points + s * step, transforms, weights) for s in (1, -1))
         # metres per metre: the softplus bends within a centimetre, so central differences are off by about 1e-5
         torch.testing.assert_close(jacobian[..., axis], (ahead - behind) / 2e-5, rtol=0, atol=1e-4)
+        ahead, behind = (weights.neutral(points + s * step) for s in (1, -1))
+        torch.testing.assert_close(jacobians.neutral[..., axis], (ahead - behind) / 2e-5, rtol=0, atol=1e-4)
     variable = points.clone().requires_grad_()
     for row in range(3):
         (wanted,) = torch.autograd.grad(skin(variable, transforms, weights)[..., row].sum(), variable)
@@ -57,15 +60,23 @@ def test_gradients_by_the_exact_jacobian_are_those_by_autograd():
     weights, points = small_weights(dtype=torch.float64), cloud(dtype=torch.float64)
     transforms = bent(dtype=torch.float64).requires_grad_()
     posed = skin(points, transforms, weights).detach().requires_grad_()
-    parameters = [posed, transforms, weights.skinning.weights[0], weights.warp.weights[-1]]
-    side = torch.randn(points.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    gradients = []
-    for weights_at in (weights, lambda x: weights(x)):
-        roots = attach_gradient(points, posed, transforms, weights_at)
-        gradients.append(torch.autograd.grad((roots * side).sum(), parameters, retain_graph=True))
+    parameters = [posed, transforms, weights.skinning.weights[0], weights.warp.weights[-1], weights.warp.offset]
+    side = torch.randn(2, *points.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    plain_roots = attach_gradient(points, posed, transforms, lambda x: weights(x))
+    plain = plain_roots, weights.neutral(plain_roots)
+    both = attach_gradients(points, posed, transforms, weights)
+    for one, two in zip(plain, both, strict=True):
+        torch.testing.assert_close(one, two)
+    gradients = [
+        torch.autograd.grad((side[0] * roots + side[1] * neutral).sum(), parameters) for roots, neutral in (plain, both)
+    ]
     for one, two in zip(*gradients, strict=True):
         assert two.abs().max() > 1e-3
         torch.testing.assert_close(one, two)
+    with torch.no_grad():
+        roots, neutral = attach_gradients(points, posed, transforms, weights)
+    assert torch.equal(roots, points)
+    torch.testing.assert_close(neutral, both[1])
 
 
 def test_packing_in_a_fixed_capacity_drops_and_counts_what_does_not_fit():

@@ -290,3 +290,18 @@ def test_a_gpu_gives_the_answers_of_the_cpu(model, scene):
         assert same.float().mean() > 0.95
         query.logits[query.found].sum().backward(retain_graph=True)
         assert all(p.grad is None or p.grad.isfinite().all() for p in on_gpu.parameters())
+
+
+def test_scans_of_one_person_differ_about_their_mean():
+    model = AvatarModel(ModelConfig(num_people=3, num_scans=4))
+    assert model.scan_offsets is not None
+    model.scan_offsets.person.copy_(torch.tensor([0, 1, 0, 2]))
+    torch.nn.init.normal_(model.scan_offsets.weight)
+    torch.nn.init.normal_(model.z_shapes.weight)
+    people = model.scan_offsets.person
+    shown = model.codes(people, torch.arange(4)).shape
+    plain = model.codes(people).shape
+    torch.testing.assert_close(shown[[1, 3]], plain[[1, 3]])  # one scan each
+    torch.testing.assert_close((shown[0] + shown[2]) / 2, plain[0])
+    assert (shown[0] - plain[0]).abs().max() > 0.1
+    assert AvatarModel(ModelConfig(num_people=3)).codes(people, people).shape.shape == (4, 64)

@@ -13,8 +13,9 @@ from gdna.extract.refine import extract_surface
 from gdna.render import rasterize as rasterize_module
 from gdna.render.camera import Orthographic
 from gdna.render.march import march
+from gdna.render.png import write_png
 from gdna.render.rasterize import rasterize
-from gdna.render.shade import normal_image, render_normals, render_pair, shaded_image
+from gdna.render.shade import normal_image, picture_normals, render_normals, render_pair, shaded_image
 from gdna.render.video import contact_sheet, save_png, trim_pairs, write_video
 from gdna.types import NormalMap, PosedMesh
 
@@ -130,6 +131,20 @@ def test_normal_image_is_on_white_and_not_renormalised():
     assert (image[1] == 255).all()
     small = normal_image(NormalMap(normals, mask), antialias=2)
     assert small.tolist() == [[[223, 223, 249]]]  # the mean of the four colours, white included
+
+
+def test_normals_pictured_in_one_pass_equal_the_reference_to_the_last_bit(tmp_path):
+    vertices, faces = soup(400, 0.15, seed=2)
+    normals = 1.2 * torch.randn(len(vertices), 3, generator=torch.Generator().manual_seed(0))  # some beyond the colours
+    mesh = PosedMesh(vertices, faces, normals)
+    expected, found = (picture_normals(mesh, SMALL, backend) for backend in ("reference", "auto"))
+    np.testing.assert_array_equal(expected, normal_image(render_normals(mesh, SMALL)))
+    np.testing.assert_array_equal(found, expected)
+    assert {0, 255} < set(found.ravel())
+    write_png(tmp_path / "normals.png", found[:, :50])
+    with Image.open(tmp_path / "normals.png") as image:
+        assert (image.mode, image.size) == ("RGB", (50, 64))
+        np.testing.assert_array_equal(np.asarray(image), found[:, :50])
 
 
 def test_pair_is_shaded_and_normals_side_by_side(ball):

@@ -222,6 +222,8 @@ def test_a_pack_is_built_from_folders_and_from_packs(scan: PackedScan, pack: Sca
         save_as_synthesized(one, tmp_path / "scans" / one.about.name)
     whole = build_pack(tmp_path / "whole.gdnapack", [tmp_path / "scans"])
     assert [e.name for e in whole.entries] == ["0000", "0000_pose1", "0001"]
+    assert run("scans", "pack", f"source=[{tmp_path}/scans]", f"out={tmp_path}/shared.gdnapack", "workers=2") == 0
+    assert (tmp_path / "shared.gdnapack").read_bytes() == whole.path.read_bytes()
     assert {(e.about.generator_version, e.about.traits["pose"]) for e in whole.entries} == {(3, "standing")}
     parts = []
     for k, names in enumerate((["0001"], ["0000", "0000_pose1"])):

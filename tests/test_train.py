@@ -27,13 +27,14 @@ from gdna.deform.search import GridSettings, SearchSettings
 from gdna.errors import GdnaError
 from gdna.evaluate.metrics import evaluate_iou
 from gdna.geometry.rotations import axis_angle_to_matrix
+from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
 from gdna.objectives import intersection_over_union
 from gdna.render.camera import Orthographic
 from gdna.render.march import march
 from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, solid_points, trace_scan
-from gdna.train.coarse import CoarseInputs, NeutralBody, Room, coarse_losses, train_coarse
+from gdna.train.coarse import CoarseInputs, NeutralBody, Room, begin_with, coarse_losses, train_coarse
 from gdna.train.critic import Critic
 from gdna.train.fine import follow, normal_maps, refinable, train_fine
 from gdna.train.run_state import RunFolder, finished
@@ -278,8 +279,18 @@ def test_a_new_run_can_begin_with_given_weights(prepared, coarse, tmp_path, monk
     fresh = record(monkeypatch)
     train_coarse(prepared, tmp_path / "fresh", TINY, epochs(COARSE, 1))
     assert logged[0]["occupancy"] < 0.8 * fresh[0]["occupancy"]
-    with pytest.raises(GdnaError, match="trained on other people than these 2"):
-        train_coarse(prepared, tmp_path / "two", TINY, epochs(COARSE, 1), names=PEOPLE[:2], start=coarse)
+
+
+def test_people_whom_the_given_weights_know_keep_their_codes(coarse):
+    start, extra = load_model(coarse), load_extra(coarse)
+    model = AvatarModel(replace(start.config, num_people=3))
+    begin_with(model, coarse, ("stranger", PEOPLE[1], PEOPLE[0]))
+    assert extra["names"][:2] == list(PEOPLE[:2])
+    expected = torch.stack([start.z_shapes.weight.mean(0), start.z_shapes.weight[1], start.z_shapes.weight[0]])
+    assert torch.equal(model.z_shapes.weight, expected)
+    assert torch.equal(model.skinning.mlp.linears[0].weight_v, start.skinning.mlp.linears[0].weight_v)
+    with pytest.raises(GdnaError, match=r"z_shapes\.weight is 2x64, expected 3x64"):
+        begin_with(model, coarse, (PEOPLE[0], PEOPLE[1]))
 
 
 def test_the_skin_prior_teaches_the_bodys_weights(prepared, tmp_path, monkeypatch):
@@ -525,6 +536,43 @@ def test_fine_variants(prepared, coarse, cache, tmp_path):
     critical = LossSettings(d_reg_every=1)
     path = train_fine(prepared, cache, tmp_path / "b", coarse, replace(FINE, trainer=trainer, model=critical))
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in load_model(path).parameters())
+
+
+def test_normals_that_see_the_pose_are_trained_and_kept(prepared, coarse, cache, tmp_path, monkeypatch):
+    """Recorded or not, in half precision, from a coarse model that never heard of it; resumed exactly."""
+    config = load_model(coarse).config
+    config = replace(config, norm_network=replace(config.norm_network, pose="local"))
+    settings = epochs(FINE, 2, precision=Precision.bf16, save_every_seconds=0.0)
+    path = train_fine(prepared, cache, tmp_path / "straight", coarse, settings, config)
+    model = load_model(path)
+    assert model.config.norm_network.pose == "local"
+    assert model.normal.head.out.weight.abs().max() > 0
+    start = refinable(load_model(coarse), config, settings.seed).normal.head
+    assert not torch.equal(model.normal.head.own, start.own)
+    with monkeypatch.context() as patch:
+        interrupt_the_third_save(patch)
+        with pytest.raises(KeyboardInterrupt):
+            train_fine(prepared, cache, tmp_path / "killed", coarse, settings, config)
+    train_fine(prepared, cache, tmp_path / "killed", coarse, settings, config)
+    assert_same_files(tmp_path / "straight", tmp_path / "killed")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pose", ["none", "local"])
+def test_recorded_fine_steps_learn_what_plain_ones_do(prepared, coarse, cache, tmp_path, monkeypatch, pose):
+    """Nothing in a step waits for the device, or it could not be recorded."""
+    config = load_model(coarse).config
+    config = replace(config, norm_network=replace(config.norm_network, pose=pose))
+    logged = {}
+    for name, how in (("recorded", gdna.train.fine.stepper), ("plain", lambda step, device: step)):
+        with monkeypatch.context() as patch:
+            patch.setattr(gdna.train.fine, "stepper", how)
+            logged[name] = record(patch)
+            settings = epochs(replace(FINE, model=replace(FINE.model, lambda_gan=0.0)), 6, accelerator="cuda")
+            train_fine(prepared, cache, tmp_path / name, coarse, settings, config)
+    assert len(logged["plain"]) == 12
+    for one, other in zip(logged["recorded"], logged["plain"], strict=True):
+        assert one["normals"] == pytest.approx(other["normals"], rel=1e-2)
 
 
 def test_fine_training_without_pictures_needs_no_cache(prepared, coarse, tmp_path, monkeypatch):

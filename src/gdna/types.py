@@ -7,6 +7,7 @@ in the canonical pose (zero pose, both hips opened by 30 degrees); *neutral* is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,10 +88,12 @@ class AvatarMesh:
 
     vertices: Float[Tensor, "V 3"]  # canonical
     faces: Int[Tensor, "F 3"]  # counter-clockwise seen from outside
-    normals: Float[Tensor, "V 3"]  # unit, canonical; from the normal field where there is one
+    normals: Float[Tensor, "V 3"]  # unit, canonical, in the canonical pose; from the normal field where there is one
     skin_weights: Float[Tensor, "V J"]  # rows sum to 1
     joints: Float[Tensor, "J 3"]  # canonical
     parents: tuple[int, ...]  # -1 for the root
+    normals_in: Callable[[Tensor], Tensor] | None = None  # of poses: bone transforms (T, J, 4, 4) -> unit, canonical
+    # (T, V, 3); None where normals do not see the pose
 
 
 @dataclass(frozen=True)

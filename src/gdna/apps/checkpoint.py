@@ -10,7 +10,8 @@ from gdna.apps.config import ModelKeys
 from gdna.errors import GdnaError
 from gdna.model.config import ModelConfig
 
-SEARCHING = ("deformer",)  # how correspondences are searched for may differ from training
+# how correspondences are searched for may differ from training; the number of scans is the data's
+FREE = ("deformer", "num_scans")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def check_architecture(keys: ModelKeys, trained: ModelConfig, where: object) -> 
 def _leaves(*trees: Any, prefix: str = "") -> Iterator[tuple[Any, ...]]:
     for field in fields(trees[0]):
         values = [getattr(tree, field.name) for tree in trees]
-        if field.name in SEARCHING:
+        if field.name in FREE:
             continue
         if is_dataclass(values[0]):
             yield from _leaves(*values, prefix=f"{prefix}{field.name}.")

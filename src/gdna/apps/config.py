@@ -119,6 +119,9 @@ class ModelKeys(LossSettings):
     stage: Stage = field(default=Stage.coarse, metadata={HELP: "what is trained (+experiments=fine sets fine)"})
     dim_shape: int = key(64, "numbers in a shape code")
     dim_detail: int = key(64, "numbers in a detail code")
+    scan_offsets: bool = key(
+        True, "scans of one person differ from the person's shape code by offsets of their own; the original has none"
+    )
     network: OccupancyConfig = field(default_factory=OccupancyConfig)
     norm_network: NormalConfig = field(default_factory=NormalConfig)
     deformer: DeformerConfig = field(default_factory=DeformerConfig)
@@ -136,6 +139,7 @@ class ModelKeys(LossSettings):
             network=self.network,
             norm_network=self.norm_network,
             deformer=self.deformer,
+            num_scans=int(self.scan_offsets),
         )
 
 

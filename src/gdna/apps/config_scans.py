@@ -39,6 +39,7 @@ class ScansPack:
     source: tuple[str, ...] = key(("data/open_scans",), "folders of gdna synthesize, and packs of other machines")
     out: str = key("data/open_scans.gdnapack", "the pack")
     quantum: float = key(0.25, "millimetres between the places that a vertex can take; larger is smaller on disk")
+    workers: int = key(1, "processes on this machine; the pack is the same whatever their number")
 
     def __post_init__(self) -> None:
         if not self.source or not 0.01 <= self.quantum <= 5:

@@ -41,7 +41,7 @@ def run(keys: Train) -> None:
         if keys.trainer.gpus is not None:
             meant = "trainer.accelerator=cpu" if keys.trainer.gpus == 0 else f"trainer.devices={keys.trainer.gpus}"
             print(f"trainer.gpus={keys.trainer.gpus}: taken as {meant}", file=sys.stderr)
-    config = keys.model.architecture(num_people=1, num_betas=1)  # training fits these two to its data
+    config = keys.model.architecture(num_people=1, num_betas=1)  # training fits these, and num_scans, to its data
     preview = Preview(body_of(data))
     if fine:
         model = train_fine(data.dataset_path, cache, out, start, settings, config, preview)

@@ -122,5 +122,6 @@ def plain_frames(animation: Animation) -> Iterator[PosedMesh]:
     for transforms in animation.bone_transforms:
         vertices = blend_skinning(avatar.vertices[None], avatar.skin_weights, transforms[None])[0]
         blended = torch.einsum("vj,jab->vab", avatar.skin_weights, transforms[:, :3, :3])
-        normals = (torch.linalg.inv(blended).mT @ avatar.normals[..., None])[..., 0]
+        still = avatar.normals if avatar.normals_in is None else avatar.normals_in(transforms[None])[0]
+        normals = (torch.linalg.inv(blended).mT @ still[..., None])[..., 0]
         yield PosedMesh(vertices, avatar.faces, torch.nn.functional.normalize(normals, dim=-1))

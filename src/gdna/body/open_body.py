@@ -10,11 +10,10 @@ from importlib import resources
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from gdna.body.interface import check_params
-from gdna.body.skeleton import PARENTS, blend_skinning, bone_poses, bone_transforms, canonical_rotations
+from gdna.body.skeleton import PARENTS, blend_skinning, bone_poses, canonical_poses, carried
 from gdna.types import BodyParams, PosedBody
 
 ASSET = "open_body.npz"
@@ -59,25 +58,21 @@ class OpenBody(torch.nn.Module):
         self.population_traits = data["population_traits"].astype(np.float32)
         self.trait_names = tuple(str(n) for n in data["trait_names"])
         self.register_buffer("vertices_neutral", self.template)
-        self.register_buffer("joints_neutral", self._joints_canonical(self.joint_template[None])[0])
-
-    def _joints_canonical(self, joints_zero: Float[Tensor, "B J 3"]) -> Float[Tensor, "B J 3"]:
-        rest = canonical_rotations().to(joints_zero).expand(len(joints_zero), -1, -1)
-        return bone_poses(rest, joints_zero)[:, :, :3, 3]
+        self.register_buffer("joints_neutral", canonical_poses(self.joint_template[None])[0, :, :3, 3])
 
     def forward(self, params: BodyParams) -> PosedBody:
         """See `BodyModel`."""
         check_params(params, self.num_betas, len(self.parents))
         canonical = self.template + torch.tensordot(params.betas, self.basis, dims=1)
         joints_zero = self.joint_template + torch.tensordot(params.betas, self.joint_basis, dims=1)
-        transforms = bone_transforms(params.joint_rotations, joints_zero, params.translation)
-        poses = bone_poses(params.joint_rotations, joints_zero)
+        poses, rest = bone_poses(params.joint_rotations, joints_zero), canonical_poses(joints_zero)
+        transforms = carried(poses, rest, params.translation)
         return PosedBody(
             vertices=blend_skinning(canonical, self.skin_weights, transforms),
             joints=poses[:, :, :3, 3] + params.translation[:, None],
             bone_transforms=transforms,
             vertices_canonical=canonical,
-            joints_canonical=self._joints_canonical(joints_zero),
+            joints_canonical=rest[:, :, :3, 3],
         )
 
 

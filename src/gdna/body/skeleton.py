@@ -71,15 +71,25 @@ def bone_transforms(
     parents: tuple[int, ...] = PARENTS,
 ) -> Float[Tensor, "B J 4 4"]:
     """Rigid transforms that carry each bone from the canonical pose to the posed world."""
-    posed = bone_poses(joint_rotations, joints_zero, parents)
+    rest = canonical_poses(joints_zero, parents)
+    return carried(bone_poses(joint_rotations, joints_zero, parents), rest, translation)
+
+
+def canonical_poses(
+    joints_zero: Float[Tensor, "B J 3"], parents: tuple[int, ...] = PARENTS
+) -> Float[Tensor, "B J 4 4"]:
+    """`bone_poses` of the canonical pose."""
+    rest = canonical_rotations(len(parents), joints_zero.dtype).to(joints_zero)
+    return bone_poses(rest.expand(len(joints_zero), -1, -1), joints_zero, parents)
+
+
+def carried(
+    posed: Float[Tensor, "B J 4 4"], canonical: Float[Tensor, "B J 4 4"], translation: Float[Tensor, "B 3"]
+) -> Float[Tensor, "B J 4 4"]:
+    """`bone_transforms`, from where the bones' frames lie in the two poses."""
     shift = torch.zeros_like(posed)
     shift[..., :3, 3] = translation[:, None]
-    rest = (
-        canonical_rotations(len(parents), joint_rotations.dtype)
-        .to(joint_rotations)
-        .expand(joint_rotations.shape[0], -1, -1)
-    )
-    return (posed + shift) @ rigid_inverse(bone_poses(rest, joints_zero, parents))
+    return (posed + shift) @ rigid_inverse(canonical)
 
 
 def zero_pose_joints(

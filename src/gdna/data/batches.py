@@ -12,6 +12,7 @@ from torch import Tensor
 class CoarseBatch:
     """B scans with points near the surface first, then one eighth as many in the box [-1, 1]^3."""
 
+    indices: Int[Tensor, " B"]  # which scans of the set
     people: Int[Tensor, " B"]  # whose codes: index into the set's people
     betas: Float[Tensor, "B S"]
     bone_transforms: Float[Tensor, "B J 4 4"]

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 
 from gdna.body.interface import BodyModel
-from gdna.data.inside import inside
+from gdna.data.inside import Solids
 from gdna.data.sample_file import (
     BODY,
     SAMPLES,
@@ -35,7 +35,8 @@ from gdna.data.surface import orient_outward, sample_outer, vertex_normals
 from gdna.errors import GdnaError
 from gdna.geometry.rotations import rotation_y
 from gdna.render.camera import Orthographic
-from gdna.render.shade import normal_image, render_normals
+from gdna.render.png import write_png
+from gdna.render.shade import picture_normals
 from gdna.types import PosedBody, PosedMesh, Scan
 
 NEAR_SIGMA = 0.01  # metres
@@ -117,7 +118,8 @@ def _sample(
 ) -> ScanSamples:
     vertices = scan.vertices.astype(np.float64)
     count = max(settings.points, settings.surface_points)
-    surface, normals = sample_outer(vertices, faces, count + settings.held_out, rng)
+    solids = Solids.of(vertices, faces)
+    surface, normals = sample_outer(solids, count + settings.held_out, rng)
     near = surface + rng.normal(0, NEAR_SIGMA, surface.shape)
     low, high = vertices.min(0) - BOX_MARGIN, vertices.max(0) + BOX_MARGIN
     groups = (
@@ -127,7 +129,7 @@ def _sample(
         near[count:],
     )
     points = to_fixed(torch.from_numpy(np.concatenate(groups)))
-    occupancy = torch.from_numpy(inside(vertices, faces, from_fixed(points).numpy()))
+    occupancy = torch.from_numpy(solids.contain(from_fixed(points).numpy()))
     return ScanSamples(
         occupancy_points=points[: 2 * settings.points],
         occupancy=occupancy[: 2 * settings.points],
@@ -142,8 +144,6 @@ def _sample(
 def _write_normal_maps(
     folder: Path, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], settings: PrepareSettings
 ) -> None:
-    from PIL import Image
-
     camera = Orthographic(image_size=settings.image_size)
     normals, triangles = torch.from_numpy(vertex_normals(vertices, faces)), torch.from_numpy(faces)
     for view in range(settings.views):
@@ -151,7 +151,7 @@ def _write_normal_maps(
         mesh = PosedMesh(torch.from_numpy(vertices) @ turn, triangles, normals @ turn)
         path = normal_map_path(folder, view, settings.image_size)
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(normal_image(render_normals(mesh, camera))).save(path)
+        write_png(path, picture_normals(mesh, camera))
 
 
 @contextmanager

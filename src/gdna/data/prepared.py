@@ -103,6 +103,10 @@ class PreparedSet:
             cache=open_cache(Path(cache_folder), names, num_views, device) if cache_folder is not None else None,
         )
 
+    def number(self, index: int) -> Int[Tensor, "1"]:
+        """A scan's number as a tensor on the set's device."""
+        return torch.tensor([index], device=self.betas.device)
+
     def draw_coarse(
         self, indices: Int[Tensor, " B"], generator: torch.Generator, points_per_frame: int = 2000
     ) -> CoarseBatch:
@@ -115,6 +119,7 @@ class PreparedSet:
         box = draw_integers(half, (len(indices), points_per_frame // 8), generator, indices.device) + half
         flat = torch.cat([near, box], 1) + indices[:, None] * (2 * half)
         return CoarseBatch(
+            indices,
             self.person[indices],
             self.betas[indices],
             self.bone_transforms[indices],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-from gdna.data.inside import components, inside
+from gdna.data.inside import Solids, components
 from gdna.errors import GdnaError
 
 OUTER_STEP = 0.004  # metres: a surface point is outer if its neighbour this far along the normal is outside
@@ -30,7 +30,7 @@ def orient_outward(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F
 
 
 def sample_outer(
-    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], count: int, rng: np.random.Generator
+    solids: Solids, count: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """Points uniform by area on the outer surface of oriented faces, with face normals; layers under clothes are left
     out.
@@ -42,8 +42,8 @@ def sample_outer(
     found, asked, rate = 0, 0, 0.6
     while found < count:
         drawn = int(1.05 * (count - found) / rate) + 100
-        candidates, directions = sample_surface(vertices, faces, drawn, rng)
-        outer = ~inside(vertices, faces, candidates + OUTER_STEP * directions)
+        candidates, directions = sample_surface(solids.vertices, solids.faces, drawn, rng)
+        outer = ~solids.contain(candidates + OUTER_STEP * directions)
         points.append(candidates[outer])
         normals.append(directions[outer])
         asked, found = asked + drawn, found + int(outer.sum())
@@ -57,23 +57,59 @@ def sample_surface(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], count: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """Points uniform by area with their face normals."""
-    corners = vertices[faces].astype(np.float64)
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    from gdna.data.surface_kernels import area_vectors, drawn
+
+    vertices, faces = _plain(vertices, faces)
+    place = rng.uniform(size=count)
+    u, v = rng.uniform(size=(2, count))
+    return drawn(vertices, faces, area_vectors(vertices, faces), place, u, v)
+
+
+def sample_surface_reference(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], count: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    """`sample_surface`, bit for bit, with arrays of all corners."""
+    cross = area_vectors_reference(vertices, faces)
     double_area = np.linalg.norm(cross, axis=1)
     total = np.cumsum(double_area)
-    face = np.minimum(np.searchsorted(total, rng.uniform(0, total[-1], count), side="right"), len(faces) - 1)
+    face = np.minimum(np.searchsorted(total, rng.uniform(size=count) * total[-1], side="right"), len(faces) - 1)
     u, v = rng.uniform(size=(2, count, 1))
     folded = u + v > 1
     u, v = np.where(folded, 1 - u, u), np.where(folded, 1 - v, v)
-    a, b, c = corners[face].transpose(1, 0, 2)
+    a, b, c = vertices[faces[face]].astype(np.float64).transpose(1, 0, 2)
     return a + u * (b - a) + v * (c - a), cross[face] / np.maximum(double_area[face, None], 1e-30)
+
+
+def area_vectors_reference(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
+) -> Float[np.ndarray, "F 3"]:
+    """Normals of the faces, as long as twice their areas."""
+    a, b, c = vertices[faces].astype(np.float64).transpose(1, 0, 2)
+    return np.cross(b - a, c - a)
 
 
 def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "V 3"]:
     """Unit normals: the sum of the adjacent faces' normals weighted by area, as pytorch3d takes them."""
-    corners = vertices[faces].astype(np.float64)
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    flat = faces.ravel()
-    weighted = np.repeat(cross, 3, axis=0)
-    total = np.stack([np.bincount(flat, weighted[:, k], len(vertices)) for k in range(3)], 1)
-    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)).astype(np.float32)
+    from gdna.data.surface_kernels import area_vectors, summed_at_vertices
+
+    vertices, faces = _plain(vertices, faces)
+    return _unit(summed_at_vertices(area_vectors(vertices, faces), faces, len(vertices)))
+
+
+def vertex_normals_reference(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
+) -> Float[np.ndarray, "V 3"]:
+    """`vertex_normals`, bit for bit, with arrays of all corners."""
+    weighted = np.repeat(area_vectors_reference(vertices, faces), 3, axis=0)
+    return _unit(np.stack([np.bincount(faces.ravel(), weighted[:, k], len(vertices)) for k in range(3)], 1))
+
+
+def _unit(vectors: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
+    return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)).astype(np.float32)
+
+
+def _plain(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
+) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
+    """As the kernels take them."""
+    return np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,14 @@ WeightsAt = Callable[[Tensor], Tensor]
 
 CHUNK_CPU = 4096  # points over all subjects
 CHUNK_GPU = 1 << 20
+
+
+@dataclass(frozen=True)
+class Jacobians:
+    """Derivatives with respect to the canonical point; rows are the axes of what is moved."""
+
+    posed: Float[Tensor, "B M 3 3"]
+    neutral: Float[Tensor, "B M 3 3"]
 
 
 def in_chunks(weights_at: WeightsAt) -> WeightsAt:
@@ -55,16 +64,16 @@ def skin_with_jacobian(
     bone_transforms: Float[Tensor, "B J 4 4"],
     weights_at: BoundWeights,
     dtype: torch.dtype | None = None,
-) -> tuple[Float[Tensor, "B M 3"], Float[Tensor, "B M 3 3"]]:
-    """Posed points and d posed / d canonical (rows: posed axes), without differentiating backward.
+) -> tuple[Float[Tensor, "B M 3"], Jacobians]:
+    """Posed points and how they and the neutral points move with the canonical ones, without differentiating backward.
 
     J = sum_j w_j R_j + sum_j (T_j x) (dw_j / dx)^T. The networks compute in `dtype` (None: the points' own).
     """
-    weights, slopes = weights_at.with_jacobian(points_canonical, dtype)
+    weights, slopes, along = weights_at.with_slopes(points_canonical, dtype)
     flat = bone_transforms[:, :, :3].flatten(2)
     stacked = (torch.cat([weights[None], slopes]) @ flat).unflatten(-1, (3, 4))
     moved = transform(stacked, points_canonical)
-    return moved[0], stacked[0, ..., :3] + moved[1:].permute(1, 2, 3, 0)
+    return moved[0], Jacobians(stacked[0, ..., :3] + moved[1:].permute(1, 2, 3, 0), along.permute(1, 2, 3, 0))
 
 
 def rigid_starts(

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gdna.deform import polish_kernels, triton_kernels
+from gdna.deform import polish_kernels, slope_kernels, triton_kernels
+from gdna.deform.blend import Jacobians
 from gdna.deform.fused_networks import FusedNetworks, check_sizes, fused_bones, power_of_two
 from gdna.deform.grid import TransformGrid
 from gdna.deform.settings import GridSettings, SearchSettings
@@ -34,6 +35,7 @@ FILL_TILE = Tile(64, 4)
 SEARCH_TILE = Tile(64, 4)
 KEEP_TILE = Tile(256, 4)
 LOST_TILE = Tile(64, 4)
+SLOPES_TILE = Tile(32, 4)  # four rows a point
 POLISH_TILE = Tile(128, 8)  # two stages of split matrices leave room for one program at a time
 
 
@@ -178,6 +180,24 @@ def polish(
             TRIES=tries, RIGID=starts is not None, **_sizes(networks), SPLIT=split, **_launch(tile),
         )  # fmt: skip
     return more
+
+
+def jacobians(
+    points_canonical: Float[Tensor, "B M 3"],
+    networks: FusedNetworks,
+    bone_transforms: Float[Tensor, "B J 4 4"],
+    tile: Tile = SLOPES_TILE,
+) -> Jacobians:
+    """How posed and neutral points move with the canonical ones, by networks in half precision."""
+    n, (batch, count, _) = networks, points_canonical.shape
+    check_sizes(networks, bone_transforms)
+    posed, neutral = (points_canonical.new_empty(batch, count, 3, 3) for _ in range(2))
+    with _on(points_canonical):
+        slope_kernels.slopes_kernel[(_blocks(count, tile), batch)](
+            points_canonical.contiguous(), posed, neutral, n.first, n.offset, n.hidden.high, n.biases, n.last.high,
+            n.last_bias, fused_bones(bone_transforms, n.bones), count, SHARPNESS, **_sizes(n), **_launch(tile),
+        )  # fmt: skip
+    return Jacobians(posed, neutral)
 
 
 def _keep(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,7 +13,7 @@ from gdna.deform.grid import TransformGrid, WeightGrid, blend_grid, sample_weigh
 from gdna.deform.grid_search import search_grid
 from gdna.deform.reference import search_reference
 from gdna.deform.settings import FusedSettings, GridSettings, SearchSettings
-from gdna.geometry.arithmetic import matmul_precision
+from gdna.geometry.arithmetic import full_precision
 from gdna.types import Correspondences
 
 __all__ = ["FusedSettings", "GridSettings", "SearchSettings", "find_correspondences", "make_grid", "uses_grid"]
@@ -37,7 +34,7 @@ def find_correspondences(
     (`make_grid`); it is used unless the backend is "reference". Raises `GdnaError` where "fused" cannot run.
     """
     points_posed, bone_transforms = points_posed.detach(), bone_transforms.detach()
-    with full_precision():
+    with full_precision():  # in TF32 residuals could not fall below the tolerance (recall drops from 0.99 to 0.76)
         backend = _backend(settings, points_posed, weights_at, grid is not None)
         if backend == "reference":
             return search_reference(points_posed, bone_transforms, in_chunks(weights_at), settings)
@@ -63,17 +60,6 @@ def make_grid(
         if _backend(settings, like, weights_at, True) == "fused":
             return engine_for(like, weights_at).fill(bone_transforms, settings.grid)
         return blend_grid(sample_weights(weights_at, like, settings.grid), bone_transforms)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """No TF32, no autocast within: residuals could not fall below the tolerance (recall drops from 0.99 to 0.76)."""
-    with (
-        matmul_precision("highest"),
-        torch.autocast("cuda", enabled=False),
-        torch.autocast("cpu", enabled=False),
-    ):
-        yield
 
 
 def uses_grid(settings: SearchSettings, points_posed: Float[Tensor, "B N 3"], have_grid: bool = False) -> bool:

@@ -109,7 +109,12 @@ def angles_between(one: NormalMap, other: NormalMap) -> Float[Tensor, " P"]:
     """Degrees between the normals at the pixels that both maps show."""
     both = one.mask & other.mask.to(one.mask.device)
     a, b = (torch.nn.functional.normalize(m.normals.to(one.normals.device)[both], dim=-1) for m in (one, other))
-    return torch.rad2deg(torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1)))
+    return degrees_between(a, b)
+
+
+def degrees_between(one: Float[Tensor, "N 3"], other: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+    """The angle between unit vectors; exact for small ones, too."""
+    return torch.rad2deg(torch.atan2(torch.linalg.cross(one, other).norm(dim=-1), (one * other).sum(-1)))
 
 
 def silhouette_shift(one: Bool[Tensor, "H W"], other: Bool[Tensor, "H W"]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +75,9 @@ def evaluate_iou(
     trained = PreparedSet.open(data_dir, names, device, "body")
 
     def score(data: PreparedSet, index: int) -> ScanIou:
-        person = people.index(person_of(data.names[index]))
-        return scan_iou(model, data, index, codes_of(model, person), search)
+        name = data.names[index]
+        codes = codes_of(model, people.index(person_of(name)), scan_of(names, name))
+        return scan_iou(model, data, index, codes, search)
 
     of_trained = tuple(score(trained, i) for i in range(len(trained)))
     if held_out_dir is None:
@@ -104,9 +106,17 @@ def scan_iou(model: AvatarModel, data: PreparedSet, index: int, codes: Codes, se
     )
 
 
-def codes_of(model: AvatarModel, person: int) -> Codes:
-    """The learned codes of one training person."""
-    return model.codes(torch.tensor([person], device=model.z_shapes.weight.device))
+def codes_of(model: AvatarModel, person: int, scan: int | None = None) -> Codes:
+    """The learned codes of one training person; where a training scan's number is given, as in that scan."""
+    device = model.z_shapes.weight.device
+    return model.codes(
+        torch.tensor([person], device=device), None if scan is None else torch.tensor([scan], device=device)
+    )
+
+
+def scan_of(names: Sequence[str], name: str) -> int | None:
+    """The number of a training scan, None for others."""
+    return names.index(name) if name in names else None
 
 
 def _inside(

@@ -18,6 +18,7 @@ from gdna.evaluate.scans import ScanPicture, ScanScore, scan_summary
 from gdna.evaluate.sets import Kind
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.skinning import SkinningError
+from gdna.evaluate.stability import MotionStability
 from gdna.evaluate.variety import VarietyReport
 from gdna.geometry.files import atomic_path
 
@@ -46,13 +47,14 @@ class Evaluation:
     variety: VarietyReport | None = None
     health: HealthReport | None = None
     skinning: Mapping[Kind, tuple[SkinningError, ...]] = field(default_factory=dict)
+    motion: MotionStability | None = None
     notes: tuple[str, ...] = ()
     pictures: Pictures = field(default_factory=Pictures, repr=False)
 
     def summary(self) -> dict[str, float]:
         """Every number by one name."""
         values: dict[str, float] = {}
-        for report in (self.people, self.variety, self.health):
+        for report in (self.people, self.variety, self.health, self.motion):
             values |= {} if report is None else report.summary()
         for kind, scores in self.scans.items():
             values |= {f"{name}_{SUFFIX[kind]}": value for name, value in scan_summary(scores).items()}
@@ -75,6 +77,7 @@ class Evaluation:
             "variety": None if self.variety is None else asdict(self.variety),
             "health": None if self.health is None else [asdict(p) for p in self.health.people],
             "skinning": {kind: [asdict(e) for e in errors] for kind, errors in self.skinning.items()},
+            "motion": None if self.motion is None else asdict(self.motion),
         }
 
 

@@ -12,6 +12,7 @@ from gdna.errors import GdnaError
 from gdna.evaluate.features import FeatureNetwork, feature_network
 from gdna.evaluate.health import HealthReport, check_person
 from gdna.evaluate.maps import Image, ViewSettings, prepared_views
+from gdna.evaluate.metrics import codes_of
 from gdna.evaluate.people import (
     SHOWN,
     PeopleReport,
@@ -29,6 +30,7 @@ from gdna.evaluate.scans import ScanPicture, ScanScore, score_scan
 from gdna.evaluate.sets import KINDS, Kind, ScanSet, evenly
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.skinning import SkinningError, skinning_error
+from gdna.evaluate.stability import clip_of, mean_stability, stability
 from gdna.evaluate.variety import (
     Changed,
     CodeEffect,
@@ -45,6 +47,7 @@ Track = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
 """Passes items on and may tell of their progress: items, how many, what they are, their unit."""
 
 CHANGED = 4  # people whose codes are changed
+MOVING = 4  # people who play a clip
 DIVERSE = 12  # people whose surfaces are compared, pair by pair
 VARIETY_VIEWS = ViewSettings((0, 1, 2, 3), 8, 256)  # front to side and beyond; the other half mirrors the outlines
 
@@ -71,7 +74,10 @@ def evaluate(
     """Measure what `settings.parts` name, as far as the data allow. `network`: any local module as the features of
     normal maps; by default as the settings say. Raises `GdnaError` where nothing can be measured."""
     evaluation = Evaluation(model.name, settings)
-    parts = {"people": _people, "scans": _scans, "variety": _variety, "health": _health, "skinning": _skinning}
+    parts = {
+        "people": _people, "scans": _scans, "variety": _variety, "health": _health, "skinning": _skinning,
+        "motion": _motion,
+    }  # fmt: skip
     if network is None and "people" in settings.parts and data.sets.get("held_out"):
         network = feature_network(settings.inception, model.device)  # what is missing is said before the long work
     job = _Job(model, data, settings, network, track)
@@ -211,7 +217,19 @@ def _skinning(job: _Job, evaluation: Evaluation) -> Evaluation:
         members = job.data.members(kind, job.settings.scans)
         if members:
             network = job.model.network
-            errors[kind] = tuple(skinning_error(network, s.data, i, s.person[i]) for s, i in members)
+            codes = [codes_of(network, s.person[i], s.scan[i]) for s, i in members]
+            known = zip(members, codes, strict=True)
+            errors[kind] = tuple(skinning_error(network, s.data, i, c) for (s, i), c in known)
     if not errors:
         return _noted(evaluation, "Skinning: no scans of trained people at hand; weights were not compared.")
     return replace(evaluation, skinning=errors)
+
+
+def _motion(job: _Job, evaluation: Evaluation) -> Evaluation:
+    settings = job.settings
+    if job.model.network.config.stage != "fine":
+        return _noted(evaluation, "Motion: the model predicts no normals; their stability was not measured.")
+    people, clip = job.model.sample(min(MOVING, settings.people), settings.seed), clip_of(settings.motion)
+    tracked = job.track(people, len(people), settings.motion, "people")
+    rows = [stability(person.mesh(settings.mesh_resolution), clip) for person in tracked]
+    return replace(evaluation, motion=mean_stability(rows))

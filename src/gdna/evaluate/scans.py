@@ -65,9 +65,10 @@ class ScanPicture:
 def score_scan(model: Model, scans: ScanSet, index: int, settings: EvaluateSettings) -> tuple[ScanScore, ScanPicture]:
     """One scan of a set; the codes of a stranger are looked for first."""
     data, network = scans.data, model.network
-    stranger = scans.person[index] < 0
-    fit = CodeFitSettings(steps=settings.fit_steps, seed=settings.seed)
-    codes = fit_codes(model, data, index, fit) if stranger else codes_of(network, scans.person[index])
+    if scans.person[index] < 0:
+        codes = fit_codes(model, data, index, CodeFitSettings(steps=settings.fit_steps, seed=settings.seed))
+    else:
+        codes = codes_of(network, scans.person[index], scans.scan[index])
     iou = scan_iou(network, data, index, codes, network.search_settings())
     person = model.person(data.betas[index], codes.shape[0], codes.detail[0])
     mesh = reconstruct(person, data.bone_transforms[index], settings.mesh_resolution)

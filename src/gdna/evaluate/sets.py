@@ -15,6 +15,7 @@ from gdna.data.people import people_of, person_of
 from gdna.data.prepared import Fields, PreparedSet, prepared_names
 from gdna.data.sample_file import SAMPLES
 from gdna.errors import GdnaError
+from gdna.evaluate.metrics import scan_of
 from gdna.generate.people import Model
 from gdna.types import Scan
 
@@ -27,10 +28,12 @@ Readers = Mapping[str, Callable[[], Scan]]
 @dataclass(frozen=True)
 class ScanSet:
     """Prepared scans of one kind. `person[i]` has the codes of scan i, -1 where the model was not trained on it;
-    `readers` open the scans themselves, as far as they are at hand."""
+    `scan[i]` is its number among the training scans, None for others; `readers` open the scans themselves, as far as
+    they are at hand."""
 
     data: PreparedSet
     person: tuple[int, ...]
+    scan: tuple[int | None, ...]
     readers: Readers = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -52,7 +55,8 @@ def trained_set(
         raise GdnaError(f"{folder}: none of the {len(names)} scans that {model.name} was trained on ({names[0]} ...)")
     chosen = [there[i] for i in evenly(len(there), limit)]
     data = PreparedSet.open(folder, chosen, model.device, "body")
-    return ScanSet(data, tuple(people.index(person_of(name)) for name in chosen), readers)
+    person = tuple(people.index(person_of(name)) for name in chosen)
+    return ScanSet(data, person, tuple(scan_of(names, name) for name in chosen), readers)
 
 
 def unseen_sets(
@@ -75,7 +79,7 @@ def unseen_sets(
             if chosen:
                 fields: Fields = "body" if kind == "poses" else "coarse"  # codes of strangers are fitted to points
                 data = PreparedSet.open(folder, [found[i] for i in chosen], model.device, fields)
-                sets[kind].append(ScanSet(data, tuple(person[i] for i in chosen), readers))
+                sets[kind].append(ScanSet(data, tuple(person[i] for i in chosen), (None,) * len(chosen), readers))
     return sets
 
 

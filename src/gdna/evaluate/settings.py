@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from gdna.errors import GdnaError
 from gdna.keys import key
 
-PARTS = ("scans", "people", "variety", "health", "skinning")
+PARTS = ("scans", "people", "variety", "health", "skinning", "motion")
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
     """The defaults are sizes to publish; tests take a few of everything."""
 
-    parts: tuple[str, ...] = key(PARTS, "what is measured: scans, people, variety, health, skinning")
+    parts: tuple[str, ...] = key(PARTS, "what is measured: scans, people, variety, health, skinning, motion")
     people: int = key(40, "generated people; as many scans of the training set and of held-out people are compared")
     scans: int = key(40, "scans of each kind that are reconstructed (trained, other poses, other people)")
     samples: int = key(100, "random people whose health is looked at")
     views: int = key(18, "normal maps around each person, at most as many as were prepared")
     points: int = key(100_000, "points on each surface for distances; published protocols take 1000000")
     mesh_resolution: int = key(256, "cells along the longest side of a mesh")
+    motion: str = key("walk", "a shipped clip by name, or a file, along which normals must not flicker")
     fit_steps: int = key(200, "steps that look for the shape code of a person never trained on; 0: the mean code")
     seed: int = key(0, "the same seed draws the same people and points")
     inception: str | None = key(

@@ -11,6 +11,7 @@ from torch import Tensor
 from gdna.body.skeleton import blend_skinning
 from gdna.data.prepared import PreparedSet
 from gdna.model.avatar_model import AvatarModel
+from gdna.types import Codes
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class SkinningError:
 
 
 @torch.no_grad()
-def skinning_error(model: AvatarModel, data: PreparedSet, index: int, person: int) -> SkinningError:
-    """Scan `index` of the set with the codes of training person `person`."""
-    subject = model.subject(model.codes(torch.tensor([person], device=data.betas.device)), data.betas[index, None])
+def skinning_error(model: AvatarModel, data: PreparedSet, index: int, codes: Codes) -> SkinningError:
+    """Scan `index` of the set with these codes."""
+    subject = model.subject(codes, data.betas[index, None])
     points = data.vertices_canonical[index, None]
     weights = model.skin_weights(model.to_neutral(points, subject.betas), subject)[0]
     wrong, distance = weight_error(weights, data.body.skin_weights, points[0], data.bone_transforms[index])

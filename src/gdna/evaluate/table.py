@@ -51,6 +51,7 @@ def _scans(suffix: str, section: str) -> list[Row]:
 PEOPLE = "Generated people against held-out people"
 VARIETY = "Variety and what the codes change"
 HEALTH = "Health of random people"
+MOTION = "Predicted normals in motion"
 ROWS: tuple[Row, ...] = (
     *_people(),
     *_scans("train", "Trained scans"),
@@ -74,4 +75,8 @@ ROWS: tuple[Row, ...] = (
     Row("with_missing_bones", "with missing limbs", HEALTH, False, 0),
     Row("with_many_handles", "torn (many handles)", HEALTH, False, 0),
     Row("handles", "handles, mean", HEALTH, False, 2),
+    Row("motion_pose_deg", "change from the canonical pose, degrees", MOTION, None, 2),
+    Row("motion_change_deg", "change a frame, degrees", MOTION, None, 3),
+    Row("motion_flicker_deg", "flicker a frame, degrees", MOTION, False, 3),
+    Row("motion_turn_deg", "turn of the surface itself a frame, degrees", MOTION, None, 2),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from gdna.errors import GdnaError
 from gdna.extract.iso_surface import largest_part, polished
+from gdna.extract.posed_normals import PosedNormals
 from gdna.extract.refine import find_surface
+from gdna.fields.pose import PosableNormals, PoseHead
 from gdna.geometry.arithmetic import matmul_precision
 from gdna.geometry.cores import each
 from gdna.geometry.mesh import fuse_normals, vertex_normals
@@ -70,10 +72,20 @@ def extract_avatar(
             vertices = polished(surface, [ask.logits] * (POLISH - 1) + [ask.logits_and_attributes])
         vertices, faces, attributes = lattice.clamped(vertices), surface.faces, ask.attributes
         assert attributes is not None
-        normals = vertex_normals(vertices, faces)
-        if attributes.normals is not None:
-            normals = fuse_normals(attributes.normals, normals)
-    return AvatarMesh(vertices, faces, normals, prune(attributes.skin_weights, INFLUENCES), joints, parents)
+        weights = prune(attributes.skin_weights, INFLUENCES)
+        normals, normals_in = attributes.normals(vertex_normals(vertices, faces), weights)
+    return AvatarMesh(vertices, faces, normals, weights, joints, parents, normals_in)
+
+
+def with_details(model: AvatarModel, subject: Subject, mesh: AvatarMesh) -> AvatarMesh:
+    """The mesh with the normals of a person of the same shape and body."""
+    ask = _Asking(model, subject, "float32")
+    with torch.no_grad():
+        ask.logits_and_attributes(mesh.vertices)
+        assert ask.attributes is not None
+        own = vertex_normals(mesh.vertices, mesh.faces)
+        normals, normals_in = ask.attributes.normals(own, mesh.skin_weights)
+    return replace(mesh, normals=normals, normals_in=normals_in)
 
 
 def prune(weights: Float[Tensor, "V J"], count: int) -> Float[Tensor, "V J"]:
@@ -85,7 +97,20 @@ def prune(weights: Float[Tensor, "V J"], count: int) -> Float[Tensor, "V J"]:
 @dataclass(frozen=True)
 class _Attributes:
     skin_weights: Float[Tensor, "V J"]
-    normals: Float[Tensor, "V 3"] | None  # None: the normal field is not trained
+    predicted: Float[Tensor, "V 3"] | None  # normals; None: the normal field is not trained
+    posable: PosableNormals | None  # None: it is, but does not see the pose
+    head: PoseHead | None
+
+    def normals(
+        self, surface: Float[Tensor, "V 3"], skin_weights: Float[Tensor, "V J"]
+    ) -> tuple[Float[Tensor, "V 3"], PosedNormals | None]:
+        """Of the canonical pose and of any, fused with the surface's own."""
+        if self.predicted is None:
+            return surface, None
+        normals = fuse_normals(self.predicted, surface)
+        if self.posable is None or self.head is None:
+            return normals, None
+        return normals, PosedNormals(self.head, self.posable, surface, skin_weights)
 
 
 class _Asking:
@@ -102,9 +127,15 @@ class _Asking:
 
     def logits_and_attributes(self, points: Float[Tensor, "V 3"]) -> Float[Tensor, " V"]:
         """The logits; `attributes` are those of these points then."""
-        logits, weights, *normals = self._in_parts(self._all, points)
-        self.attributes = _Attributes(weights.float(), normals[0].float() if normals else None)
-        return logits.float()
+        logits, weights, *normals = (answer.float() for answer in self._in_parts(self._all, points))
+        by_pose = self.fields.posable.head if self.fields.posable else None
+        if by_pose is None:
+            self.attributes = _Attributes(weights, normals[0] if normals else None, None, None)
+        else:
+            posable = PosableNormals(*normals)
+            still = by_pose.normals(posable, torch.zeros_like(posable.key[:1]))
+            self.attributes = _Attributes(weights, still, posable, by_pose)
+        return logits
 
     def _logits(self, points: Float[Tensor, "1 N 3"]) -> tuple[Tensor, ...]:
         return (self.fields.occupancy(self.fields.to_neutral(points))[0],)
@@ -114,6 +145,9 @@ class _Asking:
         weights, (logits, hidden) = self.fields.skin_weights(points_neutral), self.fields.occupancy(points_neutral)
         if self.fields.normals is None:
             return logits, weights
+        if self.fields.posable is not None:
+            posable = self.fields.posable.posable(points_neutral, hidden.float())
+            return logits, weights, posable.base, posable.key
         return logits, weights, self.fields.normals(points_neutral, hidden.float())
 
     def _in_parts(

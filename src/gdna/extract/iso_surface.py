@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.extract.cube_cases import EDGE_AXES, EDGES, cube_cases
-from gdna.extract.lattice import Query
+from gdna.extract.samples import Query
 from gdna.geometry.false_position import Bracket, false_position
 from gdna.geometry.mesh import largest_component
 
@@ -34,13 +35,13 @@ def marching_cubes(points: Float[Tensor, "P 3"], values: Float[Tensor, " P"], ce
 
     Closed and manifold wherever all cells around a cut edge are given: see `cube_cases`.
     """
-    inside = values > 0
-    vertex_of_edge, ends = _cut_edges(inside, cells)
+    inside, numbers = values > 0, _edge_numbers(cells)
     corner_inside = inside[cells]
+    vertex_of_edge, ends = _cut_edges(corner_inside, cells, numbers, len(values))
     case = (corner_inside.long() << torch.arange(8, device=cells.device)).sum(1)
-    edges = cube_cases().triangles.to(cells.device)[case]  # (C, T, 3) edges of the cell
+    edges = _tables(cells.device).triangles[case]  # (C, T, 3) edges of the cell
     cell, triangle = (edges[:, :, 0] >= 0).nonzero(as_tuple=True)
-    faces = vertex_of_edge[_edge_numbers(cells)[cell[:, None], edges[cell, triangle]]]
+    faces = vertex_of_edge[numbers[cell[:, None], edges[cell, triangle]]]
     first_inside = inside[ends[:, 0]]
     low = torch.where(first_inside, ends[:, 1], ends[:, 0])
     high = torch.where(first_inside, ends[:, 0], ends[:, 1])
@@ -49,20 +50,39 @@ def marching_cubes(points: Float[Tensor, "P 3"], values: Float[Tensor, " P"], ce
     return IsoSurface(vertices, faces, points[low], points[high], values[low], values[high])
 
 
+@dataclass(frozen=True)
+class _Tables:
+    """About a cell, on one device."""
+
+    triangles: Int[Tensor, "256 T 3"]  # see `CubeCases`
+    lower: Int[Tensor, " 12"]  # corner at the lower end of each edge
+    upper: Int[Tensor, " 12"]
+    axis: Int[Tensor, " 12"]
+
+
+@lru_cache(maxsize=16)
+def _tables(device: torch.device) -> _Tables:
+    lower, upper = torch.tensor(EDGES).unbind(1)
+    tables = _Tables(cube_cases().triangles, lower, upper, torch.tensor(EDGE_AXES))
+    return _Tables(**{name: table.to(device) for name, table in vars(tables).items()})
+
+
 def _edge_numbers(cells: Int[Tensor, "C 8"]) -> Int[Tensor, "C 12"]:
     """An edge is the axis it runs along from its lower corner."""
-    lower = torch.tensor([start for start, _ in EDGES], device=cells.device)
-    return 3 * cells[:, lower] + torch.tensor(EDGE_AXES, device=cells.device)
+    tables = _tables(cells.device)
+    return 3 * cells[:, tables.lower] + tables.axis
 
 
-def _cut_edges(inside: Bool[Tensor, " P"], cells: Int[Tensor, "C 8"]) -> tuple[Int[Tensor, " E"], Int[Tensor, "V 2"]]:
-    """The vertex on each cut edge (any number elsewhere), and the corners between which each vertex lies."""
-    upper_end = torch.full((3 * len(inside),), -1, dtype=torch.long, device=cells.device)
-    numbers = _edge_numbers(cells)
-    for k, (start, end) in enumerate(EDGES):
-        cut = inside[cells[:, start]] != inside[cells[:, end]]
-        # edges that are not cut write into their place what stands there for them everywhere
-        upper_end[numbers[:, k]] = torch.where(cut, cells[:, end], -1)
+def _cut_edges(
+    corner_inside: Bool[Tensor, "C 8"], cells: Int[Tensor, "C 8"], numbers: Int[Tensor, "C 12"], count: int
+) -> tuple[Int[Tensor, " E"], Int[Tensor, "V 2"]]:
+    """The vertex on each cut edge (any number elsewhere), and the corners between which each vertex lies. `count` are
+    the corners of all cells."""
+    tables = _tables(cells.device)
+    cut = corner_inside[:, tables.lower] != corner_inside[:, tables.upper]
+    upper_end = torch.full((3 * count,), -1, dtype=torch.long, device=cells.device)
+    # edges that are not cut write into their place what stands there for them everywhere
+    upper_end[numbers] = torch.where(cut, cells[:, tables.upper], -1)
     is_cut = upper_end >= 0
     edge = is_cut.nonzero()[:, 0]
     return is_cut.cumsum(0) - 1, torch.stack([edge // 3, upper_end[edge]], 1)

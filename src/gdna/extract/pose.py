@@ -17,7 +17,8 @@ FRAMES_AT_ONCE = 4  # 60,000 vertices x 4 frames x 12 numbers stay near the cach
 def pose_mesh(avatar: AvatarMesh, bone_transforms: Float[Tensor, "T J 4 4"]) -> Iterator[PosedMesh]:
     """One posed mesh per frame, in order, as they are asked for.
 
-    Vertices go through the blended transforms, normals through the inverse transpose of their linear part.
+    Vertices go through the blended transforms, normals, in this pose where they see it, through the inverse transpose
+    of their linear part.
     Raises `GdnaError` where the number of bones does not fit.
     """
     if bone_transforms.shape[1] != avatar.skin_weights.shape[1]:
@@ -31,8 +32,11 @@ def pose_mesh(avatar: AvatarMesh, bone_transforms: Float[Tensor, "T J 4 4"]) -> 
 @torch.no_grad()
 def _frames(avatar: AvatarMesh, bone_transforms: Float[Tensor, "T J 4 4"]) -> Iterator[PosedMesh]:
     weights = avatar.skin_weights.T.contiguous()
-    vertices, normals = avatar.vertices.T.contiguous(), avatar.normals.T.contiguous()
-    for transforms in bone_transforms[:, :, :3].split(FRAMES_AT_ONCE):
+    vertices, normals = avatar.vertices.T.contiguous(), avatar.normals.T.contiguous()  # (3, V), or a frame each
+    for some in bone_transforms.split(FRAMES_AT_ONCE):
+        transforms = some[:, :, :3]
+        if avatar.normals_in is not None:
+            normals = avatar.normals_in(some).mT[:, None]
         # (t, 12, J) x (J, V): each of the 12 numbers becomes one contiguous row over the vertices
         blended = torch.matmul(transforms.flatten(2).mT, weights).unflatten(1, (3, 4))
         posed = (blended[:, :, :3] * vertices).sum(2) + blended[:, :, 3]

@@ -19,41 +19,34 @@ from torch import Tensor
 
 from gdna.extract import cube_cases
 from gdna.extract.iso_surface import IsoSurface, marching_cubes, polished
-from gdna.extract.lattice import PAD, Lattice, Query, Samples, coarsest, coordinates, halved_number, number_of
+from gdna.extract.lattice import AT_CORNERS, AT_FACES, AT_HALVES, PAD, Lattice, coarsest
+from gdna.extract.samples import Query, Samples, samples_of
 
 START_CELLS = 32
 CELLS_AROUND = 2**17  # a GPU asks as many in the time of a round
 REACH = 4  # cells
 CORNERS = torch.tensor(cube_cases.CORNERS)
 EDGES = torch.tensor(cube_cases.EDGES)
-FACE_STEPS = torch.tensor([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]])
-HALVES = torch.cartesian_prod(*(torch.arange(3),) * 3)  # the lattice of a cell cut in eight
-_RANK = torch.tensor([9, 3, 1])  # of a point in HALVES
+_RANK = torch.tensor([9, 3, 1])  # of a point in `AT_HALVES`
 _HALF = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """About a cell, on one device. Numbers are to be added to the cell's."""
+    """About a cell, on one device."""
 
-    corners: Int[Tensor, " 8"]
-    behind: Int[Tensor, " 6"]  # the cells at its faces
     faces: Int[Tensor, "6 4"]  # corners of each
     edges: Int[Tensor, "12 2"]  # corners at the ends of each
-    halves: Int[Tensor, " 27"]  # in the halved lattice
-    midpoints: Int[Tensor, " 12"]  # rows of `halves`, in the order of `edges`
-    child_corners: Int[Tensor, "8 8"]  # rows of `halves`
-    trilinear: Float[Tensor, "8 27"]  # values at corners to values at `halves`
+    midpoints: Int[Tensor, " 12"]  # places in `AT_HALVES`, in the order of `edges`
+    child_corners: Int[Tensor, "8 8"]  # places in `AT_HALVES`
+    trilinear: Float[Tensor, "8 27"]  # values at corners to values at `AT_HALVES`
 
 
 @lru_cache(maxsize=16)
 def _tables(device: torch.device) -> _Tables:
     tables = _Tables(
-        number_of(CORNERS),
-        number_of(FACE_STEPS),
         torch.tensor(cube_cases.FACES),
         EDGES,
-        number_of(HALVES),
         (CORNERS[EDGES].sum(1) * _RANK).sum(-1),
         ((CORNERS[:, None] + CORNERS) * _RANK).sum(-1),
         torch.einsum("ax,by,cz->abcxyz", _HALF, _HALF, _HALF).reshape(27, 8).T,
@@ -65,26 +58,22 @@ def _mixed(inside: Bool[Tensor, "*n K"]) -> Bool[Tensor, "*n"]:
     return inside.any(-1) & ~inside.all(-1)
 
 
-def _corners(cells: Int[Tensor, "*n"]) -> Int[Tensor, "*n 8"]:
-    return cells[..., None] + _tables(cells.device).corners
-
-
 def _follow(samples: Samples, front: Int[Tensor, " M"], thorough: bool) -> Int[Tensor, " A"]:
     """All crossed cells that hang together, face by crossed face, with the crossed ones of `front`; if `thorough`,
     found in fewer rounds by looking at the cells all around.
     """
-    tables = _tables(front.device)
+    tables, lattice = _tables(front.device), samples.lattice
     crossed = [front[:0]]
     while len(front):
-        slots = samples.need(_corners(front))
+        slots = samples.need(lattice.neighbours(front, AT_CORNERS))
         samples.seen[slots[:, 0]] = True
         inside = samples.inside(slots)
         hit = _mixed(inside).nonzero()[:, 0]
         crossed.append(front[hit])
         through = _mixed(inside[hit][:, tables.faces])
-        front = samples.unseen((crossed[-1][:, None] + tables.behind)[through])
+        front = samples.unseen(torch.where(through, lattice.neighbours(crossed[-1], AT_FACES), -1))
         if thorough and 0 < len(front) < CELLS_AROUND:
-            front = samples.unseen(_around(front, samples.lattice))
+            front = samples.unseen(_around(front, lattice))
     return torch.cat(crossed)
 
 
@@ -92,24 +81,20 @@ def _around(cells: Int[Tensor, " M"], lattice: Lattice) -> Int[Tensor, " N"]:
     """The cells up to so many cells away that about `CELLS_AROUND` are looked at, repeatedly where they overlap."""
     reach = min(REACH, int((CELLS_AROUND / len(cells)) ** (1 / 3) - 1) // 2)
     steps = torch.arange(-reach, reach + 1, device=cells.device)
-    last = torch.tensor(lattice.cells, device=cells.device) + 2 * PAD - 1
-    near = coordinates(cells)[:, None] + torch.cartesian_prod(steps, steps, steps)
-    return number_of(torch.minimum(near.clamp_min(0), last)).flatten()
+    near = lattice.coordinates(cells)[:, None] + torch.cartesian_prod(steps, steps, steps)
+    return lattice.number_of(near.clamp_min(0).minimum(lattice.extent + 2 * PAD - 1)).flatten()
 
 
-def _children(active: Int[Tensor, " A"]) -> Int[Tensor, " M"]:
-    """All halved cells."""
-    return _corners(halved_number(active)).flatten()
-
-
-def _expected_children(coarse: Samples, active: Int[Tensor, " A"], fine: Samples) -> Int[Tensor, " M"]:
-    """Halved cells of the crossed cells `active` where the surface is to be expected; asks the crossed edges'
-    midpoints.
+def _expected_children(
+    coarse: Samples, active: Int[Tensor, " A"], fine: Samples, halved: Int[Tensor, " A"]
+) -> Int[Tensor, " M"]:
+    """Halved cells of the crossed cells `active`, `halved` in the fine lattice, where the surface is to be expected;
+    asks the crossed edges' midpoints.
     """
     tables = _tables(active.device)
-    corners = coarse.slots(_corners(active))
+    corners = coarse.slots(coarse.lattice.neighbours(active, AT_CORNERS))
     inside = coarse.inside(corners)
-    halves = halved_number(active)[:, None] + tables.halves
+    halves = fine.lattice.neighbours(halved, AT_HALVES)
     cut = inside[:, tables.edges[:, 0]] != inside[:, tables.edges[:, 1]]
     fine.need(halves[:, tables.midpoints][cut])
     fine.make_room(halves)
@@ -117,7 +102,7 @@ def _expected_children(coarse: Samples, active: Int[Tensor, " A"], fine: Samples
     expected = coarse.values[corners] @ tables.trilinear
     values = torch.where(known.isnan(), expected, known)
     crossed = _mixed((values > fine.level)[:, tables.child_corners])
-    return _corners(halves[:, 0])[crossed]
+    return fine.lattice.neighbours(halved, AT_CORNERS)[crossed]
 
 
 def find_surface(
@@ -134,18 +119,22 @@ def find_surface(
     """
     thorough = low.is_cuda if thorough is None else thorough
     lattice, halvings = coarsest(low, high, resolution, start)
-    samples = Samples(query, lattice, level)
+    samples = samples_of(query, lattice, level, thorough)
     active = _follow(samples, lattice.all_cells(), thorough)
     for _ in range(halvings):
-        finer = Samples(query, samples.lattice.halved(), level)
-        finer.inherit(samples, _corners(active))
-        children = _children(active) if thorough else _expected_children(samples, active, finer)
+        finer = samples_of(query, samples.lattice.halved(), level, thorough)
+        halved = samples.lattice.halved_number(active, finer.lattice)
+        finer.inherit(samples, active, halved)
+        if thorough:
+            children = finer.lattice.neighbours(halved, AT_CORNERS).flatten()
+        else:
+            children = _expected_children(samples, active, finer, halved)
         active, samples = _follow(finer, children, thorough), finer
-    corners = samples.slots(_corners(active))
+    corners = samples.slots(samples.lattice.neighbours(active, AT_CORNERS))
     used = samples.unique(corners)
     place = torch.zeros_like(samples.values, dtype=torch.long)
     place[used] = torch.arange(len(used), device=used.device)
-    points = samples.lattice.points(samples.numbers(used))
+    points = samples.points(used)
     return marching_cubes(points, samples.values[used] - level, place[corners]), samples.lattice
 
 
@@ -183,7 +172,7 @@ def extract_surface_dense(
     for _ in range(halvings):
         lattice = lattice.halved()
     shape = tuple(n + 1 + 2 * PAD for n in lattice.cells)
-    grid = number_of(torch.cartesian_prod(*(torch.arange(n, device=low.device) for n in shape)))
+    grid = torch.cartesian_prod(*(torch.arange(n, device=low.device) for n in shape))
     points = lattice.points(grid)
     values = torch.full(shape, level - 1.0, device=low.device)
     box = torch.zeros(shape, dtype=torch.bool, device=low.device)

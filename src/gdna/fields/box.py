@@ -1,4 +1,4 @@
-"""The box of the neutral space in which the fields live, and reading a feature volume in it."""
+"""The box of the neutral space in which the fields live."""
 
 from __future__ import annotations
 
@@ -14,13 +14,3 @@ def to_box(points_neutral: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
     """Neutral points (metres) with the box mapped onto [-1, 1]^3."""
     sides = zip(points_neutral.unbind(-1), BOX_LOW, BOX_HIGH, strict=True)  # a tensor of sides would wait for a GPU
     return torch.stack([(x - 0.5 * (low + high)) * (2 / (high - low)) for x, low, high in sides], -1)
-
-
-def read_volume(volume: Float[Tensor, "B C D H W"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N C"]:
-    """Trilinear read at points (x, y, z) in [-1, 1]^3 of a (z, y, x) volume whose corners lie at +-1; zeros outside.
-
-    In the points' precision, also where the volume was made in half of it.
-    """
-    grid, volume = points[:, None, None], volume.to(points.dtype)
-    values = torch.nn.functional.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return values[:, :, 0, 0].mT

@@ -15,25 +15,26 @@ START = (2, 8, 8)  # z, y, x
 
 
 def adaptive_instance_norm(
-    volume: Float[Tensor, "B C D H W"], style: Float[Tensor, "B C2"]
-) -> Float[Tensor, "B C D H W"]:
+    volume: Float[Tensor, "B D H W C"], style: Float[Tensor, "B C2"]
+) -> Float[Tensor, "B D H W C"]:
     """Bring each channel to the mean (first half of `style`) and deviation (second half) asked for.
 
     Huang and Belongie, ICCV 2017.
     """
-    variance, mean = torch.var_mean(volume, dim=(2, 3, 4), keepdim=True)
-    wanted_mean, wanted_deviation = style[..., None, None, None].chunk(2, 1)
+    variance, mean = torch.var_mean(volume, dim=(1, 2, 3), keepdim=True)
+    wanted_mean, wanted_deviation = style[:, None, None, None].chunk(2, -1)
     return (volume - mean) * ((variance + 1e-5).rsqrt() * wanted_deviation) + wanted_mean
 
 
-def doubled(volume: Float[Tensor, "B C D H W"]) -> Float[Tensor, "B C D2 H2 W2"]:
+def doubled(volume: Float[Tensor, "B D H W C"]) -> Float[Tensor, "B D2 H2 W2 C"]:
     """Trilinear upsampling by two with the corners kept, as three small matrix products.
 
     The same as `interpolate`, whose gradient on a GPU took a quarter of the generator's time.
     """
-    z, y, x = (_doubling(n, volume.dtype, volume.device) for n in volume.shape[2:])
-    planes = y @ (volume @ x.mT)
-    return (z @ planes.flatten(3)).unflatten(3, planes.shape[3:])
+    z, y, x = (_doubling(n, volume.dtype, volume.device) for n in volume.shape[1:4])
+    rows = x @ volume
+    planes = (y @ rows.flatten(3)).unflatten(3, rows.shape[3:])
+    return (z @ planes.flatten(2)).unflatten(2, planes.shape[2:])
 
 
 @lru_cache(maxsize=64)
@@ -53,8 +54,9 @@ class ShapeGenerator(nn.Module):
         self.styles = nn.ModuleList(nn.Linear(dim_shape, 2 * c) for c in CHANNELS[:-1])
 
     def forward(self, shape: Float[Tensor, "B Z"]) -> Float[Tensor, "B 64 16 64 64"]:
-        x = self.constant.expand(len(shape), -1, -1, -1, -1)
+        """Channels lie side by side in memory, as convolutions on a GPU and `read_volume` want them."""
+        x = self.constant.permute(0, 2, 3, 4, 1).expand(len(shape), -1, -1, -1, -1)
         for style, convolution in zip(self.styles, self.convolutions, strict=True):
             x = leaky_relu(adaptive_instance_norm(x, style(shape)), 0.01)
-            x = convolution(doubled(x))
-        return leaky_relu(x, 0.01)
+            x = convolution(doubled(x).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+        return leaky_relu(x, 0.01).permute(0, 4, 1, 2, 3)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
+from gdna.fields.affine import affine
 from gdna.geometry.arithmetic import matmul_precision
 
 SHARPNESS = 100.0  # of the softplus: a ReLU with a smooth corner of about a centimetre
@@ -119,14 +120,14 @@ class BoundMlp:
         with torch.autocast(device, enabled=False):
             encoding = encode(points, self.sizes.frequencies)
             with matmul_precision("highest"):
-                x = linear(encoding, self.encoding_weight) + self.offset
+                x = affine(encoding, self.encoding_weight, self.offset)
             if features is not None:
                 x = x + linear(features.to(points.dtype), self.feature_weight)
             x = hidden = activate(x.to(dtype))
             for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
                 if index + 1 == self.sizes.skip:
                     x = torch.cat([x, encoding.to(dtype)], -1) / math.sqrt(2)
-                x = linear(x, weight.to(dtype), bias.to(dtype))
+                x = affine(x, weight.to(dtype), bias.to(dtype)[None, None])
                 if index < last:
                     x = hidden = activate(x)
             return x, hidden

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gdna.fields.box import read_volume, to_box
+from gdna.fields.box import to_box
 from gdna.fields.mlp import ConditionedMlp, MlpSizes, geometric_init
+from gdna.fields.volume import read_volume
 
 
 class OccupancyField(nn.Module):

@@ -14,14 +14,12 @@ from itertools import groupby
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from jaxtyping import UInt8
 
-from gdna.extract.avatar_mesh import CPU_POINTS_AT_ONCE, GPU_POINTS_AT_ONCE
+from gdna.extract.avatar_mesh import with_details
 from gdna.generate.animation import animate
 from gdna.generate.modes import Frame
 from gdna.generate.people import Avatar, Person
-from gdna.geometry.mesh import fuse_normals, vertex_normals
 from gdna.render.camera import Orthographic
 from gdna.render.shade import render_pair
 from gdna.types import Motion
@@ -67,10 +65,11 @@ class Cast:
 
 def with_details_of(avatar: Avatar, person: Person) -> Avatar:
     """The mesh with the normals of a person of the same shape code and betas."""
-    if person.model.network.config.stage != "fine":
+    network = person.model.network
+    if network.config.stage != "fine":
         return avatar
-    normals = fuse_normals(_field_normals(avatar.vertices, person), vertex_normals(avatar.vertices, avatar.faces))
-    return Avatar(**{**vars(avatar), "normals": normals})
+    subject = network.subject(person.codes, person.betas[None])
+    return Avatar(**vars(with_details(network, subject, avatar)))
 
 
 def film_camera(image_size: int) -> Orthographic:
@@ -97,18 +96,6 @@ def _with_details_of(avatar: Future[Avatar], person: Person) -> Avatar:
 def _same_shape(one: Person, other: Person) -> bool:
     same = torch.equal(one.z_shape, other.z_shape) and torch.equal(one.betas, other.betas)
     return same and one.own_mesh is None and other.own_mesh is None
-
-
-@torch.no_grad()
-def _field_normals(vertices: Float[Tensor, "V 3"], person: Person) -> Float[Tensor, "V 3"]:
-    network = person.model.network
-    fields = network.bind(network.subject(person.codes, person.betas[None]))
-    assert fields.normals is not None
-    parts = []
-    for points in vertices.split(CPU_POINTS_AT_ONCE if vertices.device.type == "cpu" else GPU_POINTS_AT_ONCE):
-        points_neutral = fields.to_neutral(points[None])
-        parts.append(fields.normals(points_neutral, fields.occupancy(points_neutral)[1])[0])
-    return torch.cat(parts)
 
 
 @contextmanager

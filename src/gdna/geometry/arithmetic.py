@@ -17,3 +17,14 @@ def matmul_precision(precision: str) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def full_precision(matmul: str = "highest") -> Iterator[None]:
+    """No autocast within, and no TF32 either unless `matmul` allows it."""
+    with (
+        matmul_precision(matmul),
+        torch.autocast("cuda", enabled=False),
+        torch.autocast("cpu", enabled=False),
+    ):
+        yield

@@ -38,7 +38,7 @@ def vertex_normals(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) ->
     return torch.nn.functional.normalize(normals, dim=-1, eps=1e-30)
 
 
-def fuse_normals(fine: Float[Tensor, "*n 3"], coarse: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+def fuse_normals(fine: Float[Tensor, "*#n 3"], coarse: Float[Tensor, "*#n 3"]) -> Float[Tensor, "*_ 3"]:
     """Predicted unit normals, led back to the surface's own where the two disagree.
 
     The confidence in `fine` is exp(-(c - 1)^2 / (2 * 0.2^2)) with c = (cos + 1) / 2 of the angle between them.

@@ -9,11 +9,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from gdna.body.skeleton import JOINTS_OF
 from gdna.deform.blend import blend_transforms
 from gdna.deform.grid import TransformGrid, WeightGrid, sample_weights
-from gdna.deform.implicit import attach_gradient
+from gdna.deform.implicit import attach_gradient, attach_gradients
 from gdna.deform.packing import gather, pack, unpack
-from gdna.deform.search import SearchSettings, find_correspondences, full_precision, make_grid
+from gdna.deform.search import SearchSettings, find_correspondences, make_grid
+from gdna.errors import GdnaError
 from gdna.fields.bound_weights import BoundWeights
 from gdna.fields.generator import ShapeGenerator
 from gdna.fields.mlp import MlpSizes
@@ -21,9 +23,11 @@ from gdna.fields.normal import NormalField
 from gdna.fields.occupancy import OccupancyField
 from gdna.fields.skinning import SkinningField
 from gdna.fields.warp import ShapeWarp
+from gdna.geometry.arithmetic import full_precision
 from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.model.bound import BoundFields
 from gdna.model.config import ModelConfig
+from gdna.model.scan_offsets import ScanOffsets
 from gdna.types import Codes, Subject
 
 FINE_PARTS = ("normal.", "z_details.")  # how names of parameters that the fine stage trains begin
@@ -61,21 +65,26 @@ class AvatarModel(nn.Module):
         self.normal = NormalField(
             MlpSizes(
                 3, normal.width, normal.depth, config.dim_detail, sizes.dim_hidden, normal.multires, normal.skip_in
-            )
+            ),
+            bone_tree(config.num_bones) if normal.pose == "local" else None,
         )
         self.z_shapes = nn.Embedding(config.num_people, config.dim_shape)
         self.z_details = nn.Embedding(config.num_people, config.dim_detail)
         nn.init.zeros_(self.z_shapes.weight)
         nn.init.zeros_(self.z_details.weight)
+        self.scan_offsets = ScanOffsets(config.num_scans, config.dim_shape) if config.num_scans else None
 
     def search_settings(self, backend: str = "auto") -> SearchSettings:
         """As the configuration says."""
         deformer = self.config.deformer
         return SearchSettings(max_steps=deformer.max_steps, init_bones=deformer.init_bones, backend=backend)
 
-    def codes(self, index: Int[Tensor, " B"]) -> Codes:
-        """Learned codes of training people."""
-        return Codes(self.z_shapes(index), self.z_details(index))
+    def codes(self, index: Int[Tensor, " B"], scans: Int[Tensor, " B"] | None = None) -> Codes:
+        """Learned codes of training people; where `scans` are given, as these training scans of theirs show them."""
+        shape = self.z_shapes(index)
+        if scans is not None and self.scan_offsets is not None:
+            shape = shape + self.scan_offsets(scans, self.config.num_people)
+        return Codes(shape, self.z_details(index))
 
     def subject(self, codes: Codes, betas: Float[Tensor, "B S"]) -> Subject:
         """Run the generator once for people of these codes in these bodies."""
@@ -83,11 +92,13 @@ class AvatarModel(nn.Module):
 
     def bind(self, subject: Subject) -> BoundFields:
         """The fields of these people, to be asked many times."""
+        normals = self.normal.bind(subject.detail) if self.config.stage == "fine" else None
         return BoundFields(
             self.warp.bind(subject.betas),
             self.occupancy.bind(subject.features),
             self.skinning.bind(subject.shape),
-            self.normal.bind(subject.detail) if self.config.stage == "fine" else None,
+            normals,
+            normals if self.normal.head is not None else None,
         )
 
     def to_neutral(
@@ -133,10 +144,25 @@ class AvatarModel(nn.Module):
             self.weights_at(subject), subject.features.new_empty(len(subject.betas), 0, 3), search.grid
         )
 
+    def _neutral_roots(
+        self,
+        roots_canonical: Float[Tensor, "B M 3"],
+        points_posed: Float[Tensor, "B M 3"],
+        bone_transforms: Float[Tensor, "B J 4 4"],
+        subject: Subject,
+        weights_at: BoundWeights,
+    ) -> Float[Tensor, "B M 3"]:
+        """Neutral points of roots, with gradients."""
+        if self.config.deformer.weights_at == "neutral":
+            return attach_gradients(roots_canonical, points_posed, bone_transforms, weights_at)[1]
+        with full_precision():
+            roots = attach_gradient(roots_canonical, points_posed, bone_transforms, weights_at)
+            return self.to_neutral(roots, subject.betas)
+
     def normals_neutral(
         self, points_neutral: Float[Tensor, "B N 3"], hidden: Float[Tensor, "B N K"], subject: Subject
     ) -> Float[Tensor, "B N 3"]:
-        """Unit normals in canonical orientation."""
+        """Unit normals in canonical orientation and canonical pose."""
         return self.normal(points_neutral, hidden, subject.detail)
 
     def normals_posed(
@@ -147,8 +173,10 @@ class AvatarModel(nn.Module):
         subject: Subject,
     ) -> Float[Tensor, "B N 3"]:
         """Unit normals in posed space: by the inverse transpose of the blended transform."""
-        blended = blend_transforms(self.skin_weights(points_neutral, subject), bone_transforms)
-        normals = self.normals_neutral(points_neutral, hidden, subject)
+        weights, head = self.skin_weights(points_neutral, subject), self.normal.head
+        blended = blend_transforms(weights, bone_transforms)
+        local_pose = None if head is None else head.local_pose(weights, bone_transforms)
+        normals = self.normal(points_neutral, hidden, subject.detail, local_pose)
         return normalize(matvec(inverse_3x3(blended[..., :3]).mT, normals), dim=-1)
 
     def occupancy_posed(
@@ -171,9 +199,7 @@ class AvatarModel(nn.Module):
         tries = found.converged.shape[2]
         packed = pack(found.points_canonical.flatten(1, 2), found.converged.flatten(1), capacity)
         targets = gather(points_posed, packed.index // tries)
-        with full_precision():  # where points lie is always exact
-            roots = attach_gradient(packed.values, targets, bone_transforms, weights_at)
-            points_neutral = self.to_neutral(roots, subject.betas)
+        points_neutral = self._neutral_roots(packed.values, targets, bone_transforms, subject, weights_at)
         logits, hidden = self.occupancy_neutral(points_neutral, subject)
         logits = logits.to(points_posed.dtype)
         everywhere = unpack(logits, packed, logits.new_full(packed.position.shape, OUTSIDE))
@@ -187,3 +213,12 @@ class AvatarModel(nn.Module):
             any_found,
             packed.overflow if found.dropped is None else packed.overflow + found.dropped,
         )
+
+
+def bone_tree(num_bones: int) -> tuple[int, ...]:
+    """Parents of the bones of the body that has so many. Raises `GdnaError` where no such body is known."""
+    for parents in JOINTS_OF:
+        if len(parents) == num_bones:
+            return parents
+    known = ", ".join(str(len(parents)) for parents in JOINTS_OF)
+    raise GdnaError(f"model.norm_network.pose=local: a body of {num_bones} bones; trees are known of {known} bones")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from gdna.fields.normal import BoundNormals
+
 
 @dataclass(frozen=True)
 class BoundFields:
@@ -16,3 +18,4 @@ class BoundFields:
     occupancy: Callable[[Tensor], tuple[Tensor, Tensor]]  # neutral points -> logits, hidden activation
     skin_weights: Callable[[Tensor], Tensor]  # neutral points -> rows that sum to 1
     normals: Callable[[Tensor, Tensor], Tensor] | None  # neutral points, hidden -> unit; None: not trained
+    posable: BoundNormals | None = None  # the same, where normals see the pose; `normals` are the canonical pose's then

@@ -15,14 +15,15 @@ from gdna.model.config import ModelConfig, from_dict, to_dict
 from gdna.model.tensor_file import read_metadata, read_tensors, write_tensors
 
 FORMAT = "gdna-1"
-CODES = ("z_shapes.weight", "z_details.weight")  # small, and their spread matters: always float32
+# small, and their spread matters: always float32
+CODES = ("z_shapes.weight", "z_details.weight", "scan_offsets.weight")
 
 
 def save_checkpoint(path: Path | str, model: AvatarModel, extra: Mapping[str, Any], half: bool = False) -> None:
     """`extra` is any JSON. `half` stores all but the codes in float16, for shipping."""
     tensors = model.state_dict()
     if half:
-        tensors = {k: v if k in CODES else v.half() for k, v in tensors.items()}
+        tensors = {k: v if k in CODES or not v.is_floating_point() else v.half() for k, v in tensors.items()}
     write_tensors(path, tensors, {"format": FORMAT, "config": to_dict(model.config), "extra": dict(extra)})
 
 
@@ -35,7 +36,8 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> AvatarMo
         model = AvatarModel(from_dict(metadata["config"]))
     expected = model.state_dict()
     check_tensors(path, tensors, expected)
-    tensors = {k: v.to(expected[k].dtype) for k, v in tensors.items()}
+    # copied: in the file they lie as its header happens to be long, and products round by where a tensor begins
+    tensors = {k: v.to(expected[k].dtype, copy=True) for k, v in tensors.items()}
     model.load_state_dict(tensors, assign=True)
     return model.requires_grad_(True)
 

@@ -29,6 +29,7 @@ class NormalConfig:
     depth: int = key(8, "its hidden layers")
     skip_in: int = key(4, "layer that sees the input again")
     multires: int = key(4, "octaves of its positional encoding; 6 suits scans of finer detail")
+    pose: str = key("none", "local: normals also see how the joints near a point are bent; none, as in the original")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class ModelConfig:
     network: OccupancyConfig = field(default_factory=OccupancyConfig)
     norm_network: NormalConfig = field(default_factory=NormalConfig)
     deformer: DeformerConfig = field(default_factory=DeformerConfig)
+    num_scans: int = 0  # with offsets of their own from their people's shape codes; 0: there are none
 
     def __post_init__(self) -> None:
         if self.stage not in ("coarse", "fine"):
@@ -69,6 +71,8 @@ class ModelConfig:
             raise GdnaError(
                 f"model.deformer.weights_at: found {self.deformer.weights_at!r}, expected 'neutral' or 'canonical'"
             )
+        if self.norm_network.pose not in ("none", "local"):
+            raise GdnaError(f"model.norm_network.pose: found {self.norm_network.pose!r}, expected 'none' or 'local'")
         if not self.deformer.init_bones or max(self.deformer.init_bones) >= self.num_bones:
             raise GdnaError(
                 f"model.deformer.init_bones: found {self.deformer.init_bones}, expected bones below {self.num_bones}"

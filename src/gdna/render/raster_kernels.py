@@ -1,4 +1,5 @@
-"""Fused twin of the plain z-buffer in `rasterize`: the same float32 operations in the same order."""
+"""Fused twins of the plain z-buffer in `rasterize` and of the colours in `shade`: the same float32 operations in the
+same order."""
 
 from __future__ import annotations
 
@@ -19,13 +20,15 @@ def z_buffer(corners, faces, size):  # (V, 3) f32 column, row, depth; (F, 3) i64
         x0, y0, z0 = corners[i, 0], corners[i, 1], corners[i, 2]
         x1, y1, z1 = corners[j, 0], corners[j, 1], corners[j, 2]
         x2, y2, z2 = corners[k, 0], corners[k, 1], corners[k, 2]
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if not (area > zero or area < zero):
-            continue
         left = max(math.ceil(min(x0, x1, x2)), 0)
         right = min(math.floor(max(x0, x1, x2)), size - 1)
         top = max(math.ceil(min(y0, y1, y2)), 0)
         bottom = min(math.floor(max(y0, y1, y2)), size - 1)
+        if left > right or top > bottom:  # a scan's triangles are about a pixel large
+            continue
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if not (area > zero or area < zero):
+            continue
         sign = np.float32(1) if area > zero else np.float32(-1)
         for row in range(top, bottom + 1):
             r = np.float32(row)
@@ -48,3 +51,23 @@ def z_buffer(corners, faces, size):  # (V, 3) f32 column, row, depth; (F, 3) i64
                     barycentric[row, column, 1] = b
                     barycentric[row, column, 2] = d
     return face, barycentric
+
+
+@numba.njit(cache=True, nogil=True)
+def normal_colours(face, barycentric, faces, normals):
+    """(H, W) i64, (H, W, 3) f32, (F, 3) i64, (V, 3) f32 -> (H, W, 3) u8: n / 2 + 1/2, white where `face` is -1."""
+    height, width = face.shape
+    image = np.full((height, width, 3), 255, np.uint8)
+    half = np.float32(0.5)
+    for row in range(height):
+        for column in range(width):
+            f = face[row, column]
+            if f < 0:
+                continue
+            a, b, c = barycentric[row, column, 0], barycentric[row, column, 1], barycentric[row, column, 2]
+            i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+            for axis in range(3):
+                normal = normals[i, axis] * a + normals[j, axis] * b + normals[k, axis] * c
+                colour = min(max(normal * half + half, np.float32(0)), np.float32(1))
+                image[row, column, axis] = np.uint8(np.rint(colour * np.float32(255)))
+    return image

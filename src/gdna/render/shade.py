@@ -51,6 +51,17 @@ def normal_image(normal_map: NormalMap, antialias: int = 1) -> UInt8[np.ndarray,
     return _to_bytes(_averaged(colours, antialias))
 
 
+def picture_normals(mesh: PosedMesh, camera: Orthographic, backend: str = "auto") -> UInt8[np.ndarray, "h w 3"]:
+    """`normal_image(render_normals(...))`, byte for byte; fused, which runs on a CPU, in one pass over the pixels."""
+    fragments = rasterize(mesh.vertices, mesh.faces, camera, backend)
+    if backend == "reference" or mesh.vertices.device.type != "cpu":
+        return normal_image(_normal_map(mesh, fragments))
+    from gdna.render.raster_kernels import normal_colours
+
+    faces, normals = mesh.faces.long().contiguous().numpy(), mesh.normals.float().contiguous().numpy()
+    return normal_colours(fragments.face.numpy(), fragments.barycentric.numpy(), faces, normals)
+
+
 def shaded_image(
     mesh: PosedMesh, camera: Orthographic, antialias: int = 2, studio: Studio = STUDIO
 ) -> UInt8[np.ndarray, "h w 3"]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,6 @@ from gdna.scans.split import held_out_people
 from gdna.scans.types import About, BodyParameters, PackedScan, Surface
 from gdna.synthesize.scan_file import FILE_NAME, load_scan
 
-Track = Callable[[Iterable[Path], int], Iterable[Path]]
-
 
 @dataclass(frozen=True)
 class Packed:
@@ -27,6 +26,10 @@ class Packed:
 
     entry: Entry
     blob: bytes
+
+
+PackPlace = Callable[[Path], list[Packed]]
+PackPlaces = Callable[[PackPlace, Sequence[Path]], Iterable[list[Packed]]]
 
 
 def pack_scan(scan: PackedScan, quantum: float = QUANTUM) -> Packed:
@@ -48,15 +51,16 @@ def pack_scan(scan: PackedScan, quantum: float = QUANTUM) -> Packed:
 
 
 def build_pack(
-    out: Path | str, sources: Sequence[Path | str], quantum: float = QUANTUM, track: Track | None = None
+    out: Path | str, sources: Sequence[Path | str], quantum: float = QUANTUM, pack_places: PackPlaces = map
 ) -> ScanPack:
     """Write `out` from all scans of `sources`, which are folders of scans or packs, sorted by person and pose; whom it
-    holds out is decided anew among all the people.
+    holds out is decided anew among all the people. `pack_places` calls its function with each place, in order, like
+    `map`.
 
     Raises `GdnaError` where a source has no scans, a scan is broken, or two have one name.
     """
     places = [place for source in sources for place in find_sources(source)]
-    packed = [one for place in (track(places, len(places)) if track else places) for one in _packed(place, quantum)]
+    packed = [one for found in pack_places(partial(pack_place, quantum=quantum), places) for one in found]
     packed.sort(key=lambda p: (p.entry.about.person, p.entry.about.pose_index))
     chosen = held_out_people({p.entry.about.person: p.entry.about.garments for p in packed})
     entries = [replace(p.entry, held_out=p.entry.about.person in chosen) for p in packed]
@@ -97,9 +101,9 @@ def read_folder(folder: Path | str) -> PackedScan:
     return PackedScan(about, surface, body)
 
 
-def _packed(place: Path, quantum: float) -> Iterator[Packed]:
-    if place.suffix == SUFFIX:
-        pack: ScanPack = open_pack(place)
-        yield from (Packed(entry, pack.read_bytes(entry)) for entry in pack.entries)
-    else:
-        yield pack_scan(read_folder(place), quantum)
+def pack_place(place: Path, quantum: float) -> list[Packed]:
+    """The scans of a pack as they are there, or the one of a folder, encoded."""
+    if place.suffix != SUFFIX:
+        return [pack_scan(read_folder(place), quantum)]
+    pack: ScanPack = open_pack(place)
+    return [Packed(entry, pack.read_bytes(entry)) for entry in pack.entries]

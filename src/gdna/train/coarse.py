@@ -19,7 +19,6 @@ from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody, body_on
 from gdna.deform.search import SearchSettings
-from gdna.errors import GdnaError
 from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import check_tensors, load_extra, load_model
@@ -48,6 +47,7 @@ Preview = Callable[[AvatarModel], np.ndarray]
 POINTS_PER_BONE = 5
 ROOTS = 1.25  # correspondences a point that there is room for at first
 MOST_ROOM = 4.0  # times that
+SHAPE_CODES, SCAN_OFFSETS = "z_shapes.weight", "scan_offsets."
 SKIN_POINTS = 1000  # of the body's, a step; all 13,000 would cost as much as the rest of the fields
 
 
@@ -107,7 +107,7 @@ def train_coarse(
     """Train on the prepared scans `names` (default: all); returns `out_dir`/checkpoints/last.safetensors.
 
     Goes on where an earlier run in `out_dir` stopped; a new run begins with the weights of the checkpoint `start`,
-    where one is given. `config` is fitted to the number of scans, betas and bones.
+    where one is given, whose people may be others. `config` is fitted to the number of scans, betas and bones.
     """
     settings = settings or TrainSettings()
     optim = settings.model.optim
@@ -117,7 +117,7 @@ def train_coarse(
         data = open_set(data_dir, names, fabric.device, settings.datamodule.placement)
         model = new_model(config or ModelConfig(), data, settings.seed)
         if start is not None:
-            begin_with(model, start, data.people)
+            begin_with(model, start, data.names)
         model = model.to(fabric.device)
         optimizer = adam([p for p in model.parameters() if p.requires_grad], optim.lr)
         schedule = Schedule.of(len(data), settings, fabric.world_size)
@@ -208,13 +208,23 @@ class CoarseLearner:
         return {b: stepper(replace(self, bootstraps=b), device) for b in (True, False)}
 
 
-def begin_with(model: AvatarModel, start: Path | str, people: tuple[str, ...]) -> None:
-    """Give an untrained model the coarse parts of a checkpoint. Raises `GdnaError` where people or sizes differ."""
-    if people_of(load_extra(start).get("names", ())) != people:
-        raise GdnaError(f"{start}: trained on other people than these {len(people)}; leave starting_path out")
-    parts = {k: v for k, v in load_model(start).state_dict().items() if not k.startswith(FINE_PARTS)}
-    check_tensors(start, parts, {k: v for k, v in model.state_dict().items() if not k.startswith(FINE_PARTS)})
+def begin_with(model: AvatarModel, start: Path | str, names: tuple[str, ...]) -> None:
+    """Give an untrained model of the scans `names` the coarse parts of a checkpoint. People and scans that it knows
+    keep their codes, other people begin with the mean of its codes. Raises `GdnaError` where sizes differ."""
+    given, apart = load_model(start), (*FINE_PARTS, SCAN_OFFSETS)
+    parts, own = ({k: v for k, v in m.state_dict().items() if not k.startswith(apart)} for m in (given, model))
+    known_names = tuple(load_extra(start).get("names", ()))
+    known, people = people_of(known_names), people_of(names)
+    if known != people:
+        codes = parts[SHAPE_CODES]
+        rows = [codes[known.index(person)] if person in known else codes.mean(0) for person in people]
+        parts[SHAPE_CODES] = torch.stack(rows)
+    check_tensors(start, parts, own)
     model.load_state_dict(model.state_dict() | parts)
+    if given.scan_offsets is not None and model.scan_offsets is not None:
+        for scan, name in enumerate(names):
+            if name in known_names:
+                model.scan_offsets.weight.data[scan] = given.scan_offsets.weight.data[known_names.index(name)]
 
 
 def coarse_losses(
@@ -232,7 +242,7 @@ def coarse_losses(
     """
     batch = inputs.batch
     people = len(batch.people)
-    codes = model.codes(batch.people)
+    codes = model.codes(batch.people, batch.indices)
     with autocast():
         subject = model.subject(codes, batch.betas)
         search = room.search(model.search_settings())
@@ -260,17 +270,21 @@ def coarse_losses(
 
 
 def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
-    """An untrained model of the set's people, whose normal field and detail codes wait for the fine stage."""
+    """An untrained model of the set's people, whose normal field and detail codes wait for the fine stage. Scans have
+    offsets if `config` has any and somebody has several scans."""
     config = replace(
         config,
         stage="coarse",
         num_people=len(data.people),
+        num_scans=len(data) if config.num_scans and len(data) > len(data.people) else 0,
         num_betas=data.betas.shape[1],
         num_bones=data.bone_transforms.shape[1],
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AvatarModel(config)
+    if model.scan_offsets is not None:
+        model.scan_offsets.person.copy_(data.person)
     model.normal.requires_grad_(False)
     model.z_details.requires_grad_(False)
     return model

@@ -203,8 +203,9 @@ def field_step(
     """The normal maps that the model draws for the batch (None if no loss looks at them), and what is wrong with them
     and with its normals. No view has more than `pixels` points of its person."""
     batch, surface = inputs.batch, inputs.surface
-    detail = model.z_details(batch.people)
-    subject = Subject(batch.betas, model.z_shapes(batch.people), detail, features[batch.people].to(detail.dtype))
+    codes = model.codes(batch.people, batch.indices)
+    detail = codes.detail
+    subject = Subject(batch.betas, codes.shape, detail, features[batch.indices].to(detail.dtype))
     fake = normal_maps(model, batch, subject, fabric, pixels) if weights.looks_at_pictures else None
     adversarial = torch.zeros((), device=detail.device)
     if fake is not None and weights.lambda_gan:

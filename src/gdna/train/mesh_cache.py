@@ -29,7 +29,7 @@ def rasterize_scan(
 
     `resolution` cells along the mesh's longest side. Raises `GdnaError` where the model has no surface.
     """
-    subject = model.subject(model.codes(data.person[index, None]), data.betas[index, None])
+    subject = model.subject(model.codes(data.person[index, None], data.number(index)), data.betas[index, None])
     parents = tuple(data.body.parents.tolist())
     mesh = extract_avatar(
         model, subject, data.vertices_canonical[index], data.joints_canonical[index], parents, resolution

@@ -22,6 +22,7 @@ POINTS = 1000
 class HeldOutSample:
     """N points each of the first B scans, drawn once: half uniform in the scan's box, half near its surface."""
 
+    scans: Int[Tensor, " B"]
     people: Int[Tensor, " B"]
     betas: Float[Tensor, "B S"]
     bone_transforms: Float[Tensor, "B J 4 4"]
@@ -40,6 +41,7 @@ def held_out_sample(data: PreparedSet, generator: torch.Generator, device: torch
         points.append(torch.cat([held_out.uniform_points[chosen], held_out.near_points[chosen]]))
         occupied.append(torch.cat([held_out.uniform_occupancy[chosen], held_out.near_occupancy[chosen]]))
     return HeldOutSample(
+        indices.to(device),
         data.person[indices.to(data.person.device)].to(device),
         data.betas[: len(indices)].to(device),
         data.bone_transforms[: len(indices)].to(device),
@@ -51,7 +53,7 @@ def held_out_sample(data: PreparedSet, generator: torch.Generator, device: torch
 @torch.no_grad()
 def held_out_iou(model: AvatarModel, sample: HeldOutSample) -> dict[str, float]:
     """Intersection over union of posed occupancy, for the log: of the uniform points and of those near the surface."""
-    subject = model.subject(model.codes(sample.people), sample.betas)
+    subject = model.subject(model.codes(sample.people, sample.scans), sample.betas)
     with matmul_precision("highest"):
         query = model.occupancy_posed(sample.points_posed, sample.bone_transforms, subject, model.search_settings())
     inside = (query.logits > 0).unflatten(1, (2, -1))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gdna.apps.batch import in_order
 from gdna.apps.config_scans import ScansPack
 from gdna.apps.progress import track
-from gdna.scans.build import build_pack
+from gdna.scans.build import Packed, PackPlace, build_pack
 
 
 def run(keys: ScansPack) -> None:
-    pack = build_pack(
-        keys.out, keys.source, keys.quantum / 1000, lambda places, count: track(places, count, "pack", "sources")
-    )
+    def pack_places(work: PackPlace, places: Sequence[Path]) -> Iterator[list[Packed]]:
+        return track(in_order(work, places, keys.workers), len(places), "pack", "sources")
+
+    pack = build_pack(keys.out, keys.source, keys.quantum / 1000, pack_places)
     size = pack.path.stat().st_size
     print(
         f"{pack.path}: {len(pack)} scans of {len(pack.people())} people, {len(pack.people(held_out=True))} held out; "

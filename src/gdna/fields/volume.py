@@ -1,0 +1,74 @@
+"""Reading a feature volume at points: by torch, and on a GPU by kernels for volumes whose channels lie side by side."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+BLOCK = 16  # points a program; a tile of them and 64 channels is 1024 numbers
+
+
+def read_volume(volume: Float[Tensor, "B C D H W"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N C"]:
+    """Trilinear read at points (x, y, z) in [-1, 1]^3 of a (z, y, x) volume whose corners lie at +-1; zeros outside.
+
+    In the points' precision, also where the volume was made in half of it.
+    """
+    channels = volume.shape[1]
+    if volume.is_cuda and points.dtype == torch.float32 and channels & (channels - 1) == 0 and _has_triton():
+        return read_by_kernels(volume, points)
+    return read_plainly(volume, points)
+
+
+def read_plainly(volume: Float[Tensor, "B C D H W"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N C"]:
+    """The definition, on any device."""
+    grid, volume = points[:, None, None], volume.to(points.dtype)
+    values = torch.nn.functional.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return values[:, :, 0, 0].mT
+
+
+def read_by_kernels(volume: Float[Tensor, "B C D H W"], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N C"]:
+    """The same, for float32 points and a power of two of channels, once differentiable."""
+    return _Read.apply(volume.permute(0, 2, 3, 4, 1).contiguous(), points.contiguous())
+
+
+class _Read(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor, points: Tensor) -> Tensor:
+        from gdna.fields import volume_kernels
+
+        ctx.save_for_backward(volume, points)
+        (_, depth, height, width, channels), count = volume.shape, points.shape[1]
+        out = points.new_empty(len(points), count, channels)
+        volume_kernels.read_kernel[(-(-count // BLOCK), len(points))](
+            volume, points, out, count, D=depth, H=height, W=width, C=channels, BLOCK=BLOCK
+        )
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_out: Tensor) -> tuple[Tensor, Tensor]:
+        from gdna.fields import volume_kernels
+
+        volume, points = ctx.saved_tensors
+        (_, depth, height, width, channels), count = volume.shape, points.shape[1]
+        of_volume = torch.zeros(volume.shape, dtype=torch.float32, device=volume.device)
+        of_points = torch.empty_like(points)
+        volume_kernels.read_back_kernel[(-(-count // BLOCK), len(points))](
+            volume, points, of_out.contiguous(), of_volume, of_points, count,
+            D=depth, H=height, W=width, C=channels, BLOCK=BLOCK,
+        )  # fmt: skip
+        return of_volume.to(volume.dtype), of_points
+
+
+@lru_cache(maxsize=1)
+def _has_triton() -> bool:
+    try:
+        import triton  # noqa: F401
+    except ImportError:
+        return False
+    return True
