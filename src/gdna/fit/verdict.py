@@ -1,0 +1,61 @@
+"""How sure a registration is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gdna.body.skeleton import JOINT_NAMES, JOINTS_OF
+from gdna.fit.puppet import State
+from gdna.fit.solve import Solver
+
+
+@dataclass(frozen=True)
+class Verdict:
+    residual_mm: float
+    reason: str  # empty: sure
+    explained: float  # share of the scan's points near the body and its clothes
+    margin: float  # how much more the best other hypothesis costs, of the cost
+    unseen: tuple[str, ...]  # bones of which the scan shows little
+
+
+NEAR = 0.05  # metres from the body and its usual clothes
+EXPLAINED = 0.85
+MARGIN = 0.04
+SEEN = 0.35
+EXTREME = 4.0  # betas
+TRIMMED = 0.9
+
+
+def judge(solver: Solver, best: State, rival: State | None, cost: Float[Tensor, " k"]) -> Verdict:
+    """Of the best state, given a rival (both with their costs, the best first)."""
+    posed = solver.puppet.pose(best)
+    forth, back = solver.excess(posed)
+    ordered = forth[0].sort().values
+    residual = float(ordered[: max(int(TRIMMED * len(ordered)), 1)].mean() * 1000)
+    explained = float((forth[0] < NEAR).float().mean())
+    margin = float((cost[1] - cost[0]) / cost[0]) if rival is not None else 1.0
+    unseen = _unseen(solver, back[0])
+    reasons = []
+    if explained < EXPLAINED:
+        reasons.append(f"{100 * (1 - explained):.0f} % of the points lie over {1000 * NEAR:.0f} mm from the body")
+    if margin < MARGIN:
+        reasons.append(f"another pose explains it almost as well (costs {100 * margin:.1f} % more)")
+    if unseen:
+        reasons.append(f"little is seen of {', '.join(unseen)}")
+    if float(best.betas.abs().max()) > EXTREME:
+        reasons.append(f"an uncommon shape (a beta of {float(best.betas.abs().max()):.1f})")
+    return Verdict(residual, "; ".join(reasons), explained, margin, unseen)
+
+
+def _unseen(solver: Solver, excess: Float[Tensor, " V"]) -> tuple[str, ...]:
+    names = JOINTS_OF.get(solver.puppet.parents, JOINT_NAMES)
+    seen = []
+    for bone, name in enumerate(names):
+        own = solver.puppet.owner == bone
+        if int(own.sum()) >= 8 and float((excess[own] < NEAR).float().mean()) < SEEN:
+            seen.append(name)
+    return tuple(seen)
