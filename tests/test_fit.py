@@ -21,7 +21,7 @@ from gdna.errors import GdnaError
 from gdna.evaluate.surface import Surface, nearest_points
 from gdna.export.avatar_npz import load_avatar
 from gdna.extract.pose import pose_mesh
-from gdna.fit.cloud import estimate_normals, stray
+from gdna.fit.cloud import estimate_normals
 from gdna.fit.codes import best_start, draw_samples, fit_shape
 from gdna.fit.evidence import gather
 from gdna.fit.given_body import given_body, joint_error_mm
@@ -193,17 +193,11 @@ def test_a_body_elsewhere_is_an_error(body):
         gather(raw, HERE, body, 1000, np.random.default_rng(0))
 
 
-def test_cloud_normals_and_strays():
-    rng = np.random.default_rng(0)
-    ball = rng.normal(size=(4000, 3))
+def test_cloud_normals_look_where_they_are_told():
+    ball = np.random.default_rng(0).normal(size=(4000, 3))
     ball /= np.linalg.norm(ball, axis=1, keepdims=True)
     normals = estimate_normals(ball, ball + 0.3)
     assert ((normals * ball).sum(1) > 0.99).mean() > 0.99
-    mixed = np.concatenate([ball, rng.uniform(-2, 2, (400, 3))])
-    found = stray(mixed)
-    assert found[:4000].mean() < 0.01
-    far = np.abs(np.linalg.norm(mixed[4000:], axis=1) - 1) > 0.2
-    assert found[4000:][far].mean() > 0.95
 
 
 def test_codes_explain_the_model_s_own_person(model, guess):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ def run(keys: Fit) -> None:
         raise GdnaError("scan: not given; type gdna fit scan.ply, or a folder of scans")
     scan = Path(keys.scan)
     out = Path(keys.out) if keys.out else Path(OUTPUTS, "fit", "" if scan.is_dir() else scan.stem)
-    jobs = find_jobs(scan, out, keys.body, keys.true_body)
+    keys.registering()  # says what is wrong before anything is read
+    camera = Intrinsics(*keys.intrinsics) if keys.intrinsics else None
+    jobs = [replace(job, intrinsics=camera) for job in find_jobs(scan, out, keys.body, keys.true_body)]
     fit = partial(fit_job, find_model(keys), keys)
     if not scan.is_dir():
         report = fit(jobs[0], StageBars(scan.stem))
@@ -59,10 +62,11 @@ def find_model(keys: Fit) -> Model:
 
 
 def fit_job(model: Model, keys: Fit, job: FitJob, bars: StageBars) -> dict[str, Any]:
+    def watch(progress: Progress) -> None:
+        bars(progress.stage, progress.step, progress.steps, progress.error, progress.unit)
+
     with bars:
-        return fit_file(
-            model, job, keys.settings(), None, lambda p: bars(p.stage, p.step, p.steps, p.error, p.unit), keys.preview
-        )
+        return fit_file(model, job, keys.settings(), keys.registering(), watch, keys.preview)
 
 
 def summary(report: dict[str, Any]) -> str:

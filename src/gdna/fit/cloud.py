@@ -1,22 +1,11 @@
-"""Points without a surface: which of them are stray, and which way the surface looks there."""
+"""Points without a surface: which way it looks there."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 NEIGHBOURS = 16
-STRAY_NEIGHBOURS = 8
-STRAY_AT = 3.0  # times the usual distance to the eighth neighbour
-
-
-def stray(points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
-    """Points whose neighbours are much farther than is usual in the cloud."""
-    from scipy.spatial import cKDTree
-
-    count = min(STRAY_NEIGHBOURS + 1, len(points))
-    distance = cKDTree(points).query(points, k=count)[0][:, -1]
-    return distance > STRAY_AT * np.median(distance)
 
 
 def estimate_normals(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gdna.deform.blend import blend_transforms
+from gdna.fields.normal import NormalField
 from gdna.fit.codes import CodePrior
 from gdna.fit.matching import match
 from gdna.fit.person_settings import FitSettings
@@ -29,12 +30,19 @@ class SeenNormals:
     points_neutral: Float[Tensor, "N 3"]
     hidden: Float[Tensor, "N K"]  # of the occupancy field
     normals: Float[Tensor, "N 3"]  # unit
+    local_pose: Float[Tensor, "N C"] | None  # where the normal field sees the pose
 
     def __len__(self) -> int:
         return len(self.normals)
 
     def __getitem__(self, index: Tensor) -> SeenNormals:
-        return SeenNormals(self.points_neutral[index], self.hidden[index], self.normals[index])
+        pose = None if self.local_pose is None else self.local_pose[index]
+        return SeenNormals(self.points_neutral[index], self.hidden[index], self.normals[index], pose)
+
+    def predicted(self, field: NormalField, detail: Float[Tensor, " Zd"]) -> Float[Tensor, "N 3"]:
+        """What the field says there."""
+        pose = None if self.local_pose is None else self.local_pose[None]
+        return field(self.points_neutral[None], self.hidden[None], detail[None], pose)[0]
 
 
 @torch.no_grad()
@@ -50,10 +58,12 @@ def seen_normals(guess: Guess, count: int, rng: np.random.Generator) -> SeenNorm
     matches = match(points, wearer, network.weights_at(subject))
     points_neutral = network.to_neutral(matches.points_canonical[None], subject.betas)
     logits, hidden = network.occupancy_neutral(points_neutral, subject)
-    blended = blend_transforms(matches.weights[None], wearer.transforms()[None])[0]
+    transforms, head = wearer.transforms()[None], network.normal.head
+    blended = blend_transforms(matches.weights[None], transforms)[0]
+    pose = None if head is None else head.local_pose(matches.weights[None], transforms)[0]
     back = torch.nn.functional.normalize(matvec(blended[..., :3].mT, normals), dim=-1)
     kept = (matches.found & (logits[0].abs() < NEAR_LOGIT)).nonzero()[:, 0]
-    return SeenNormals(points_neutral[0], hidden[0], back)[kept]
+    return SeenNormals(points_neutral[0], hidden[0], back, pose)[kept]
 
 
 def fit_detail(guess: Guess, settings: FitSettings, watch: Watch) -> Float[Tensor, " Zd"]:
@@ -71,7 +81,7 @@ def fit_detail(guess: Guess, settings: FitSettings, watch: Watch) -> Float[Tenso
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.detail_steps)
     for step in range(settings.detail_steps):
         drawn = seen[torch.from_numpy(rng.integers(0, len(seen), settings.points // 2)).to(offset.device)]
-        normals = network.normal(drawn.points_neutral[None], drawn.hidden[None], prior.code(offset)[None])[0]
+        normals = drawn.predicted(network.normal, prior.code(offset))
         cosine = (normals * drawn.normals).sum(-1).mean()
         optimizer.zero_grad()
         (1 - cosine + settings.prior * offset.square().mean()).backward()

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gdna.data.inside import components, inside
+from gdna.data.inside import Solids, components, inside
 from gdna.data.surface import orient_outward, sample_outer, sample_surface
 from gdna.errors import GdnaError
 from gdna.evaluate.surface import Surface, nearest_points, outer_surface
-from gdna.fit.cloud import estimate_normals, stray, turned_out
+from gdna.fit.cleaning import floor, stray
+from gdna.fit.cloud import estimate_normals, turned_out
 from gdna.fit.types import Placement, RawScan
 
 FAR = 0.4  # metres from the body beyond which nothing is worn
@@ -66,12 +67,13 @@ def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> b
     """Whether winding numbers decide nearly everywhere: no matter small holes, but not for half a person."""
     import igl
 
+    solids = Solids.of(surface.vertices, surface.faces)
     low, high = surface.vertices.min(0), surface.vertices.max(0)
     on = sample_surface(surface.vertices, surface.faces, count, rng)[0]
     points = np.concatenate([rng.uniform(low, high, (count, 3)), on + NEAR_SIGMA[1] * rng.normal(size=on.shape)])
     area = np.linalg.norm(_area_vectors(surface), axis=1)
     undecided = np.zeros(len(points), bool)
-    for part in components(surface.faces, len(surface.vertices)):
+    for part in solids.open:
         if area[part].sum() < MAIN_PART * area.sum():
             continue
         used, local = np.unique(surface.faces[part], return_inverse=True)
@@ -81,22 +83,22 @@ def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> b
 
 
 def _of_solid(surface: Surface, samples: int, rng: np.random.Generator) -> Evidence:
-    vertices, faces = surface.vertices, orient_outward(surface.vertices, surface.faces)
-    on, normals = sample_outer(vertices, faces, samples // 2, rng)
+    vertices = surface.vertices
+    solids = Solids.of(vertices, orient_outward(vertices, surface.faces))
+    on, normals = sample_outer(solids, samples // 2, rng)
     near = on[rng.integers(0, len(on), samples)]
     near = near + rng.choice(NEAR_SIGMA, (samples, 1)) * rng.normal(size=near.shape)
     box = rng.uniform(vertices.min(0) - BOX_MARGIN, vertices.max(0) + BOX_MARGIN, (samples // 4, 3))
     outer = outer_surface(surface)
     return Evidence(
-        on, normals, near, inside(vertices, faces, near), box, inside(vertices, faces, box),
-        outer, _uncovered(outer, surface), True,
-    )  # fmt: skip
+        on, normals, near, solids.contain(near), box, solids.contain(box), outer, _uncovered(outer, solids), True
+    )
 
 
-def _uncovered(outer: Surface, whole: Surface) -> Surface:
+def _uncovered(outer: Surface, solids: Solids) -> Surface:
     """Skin that shimmers through thin clothes counts as outer, but to draw a surface to both would make it rough."""
     above = outer.vertices[outer.faces].mean(1) + COVERED_STEP * outer.normals()
-    return Surface(outer.vertices, outer.faces[~inside(whole.vertices, whole.faces, above)])
+    return Surface(outer.vertices, outer.faces[~solids.contain(above)])
 
 
 def _of_open(
@@ -156,7 +158,7 @@ def _around_body(
 
 def _near_part(surface: Surface, body: Surface, name: str) -> Surface:
     """The faces that a person in this body can be wearing: floors, walls and stray bits are left out."""
-    near = _distance(surface.vertices, body) < FAR
+    near = (_distance(surface.vertices, body) < FAR) & ~floor(surface.vertices)
     faces = surface.faces[near[surface.faces].all(1)]
     if len(faces) < MIN_POINTS:
         raise GdnaError(
@@ -187,7 +189,7 @@ def _cloud_surface(
     body: Surface,
     name: str,
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    near = _distance(points, body) < FAR
+    near = (_distance(points, body) < FAR) & ~floor(points)
     if near.sum() >= MIN_POINTS:
         near[near] = ~stray(points[near])
     if near.sum() < MIN_POINTS:

@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.deform.blend import blend_transforms, skin, skin_with_jacobian, transform
-from gdna.deform.search import full_precision
 from gdna.fields.bound_weights import BoundWeights
 from gdna.fit.wearer import Wearer
+from gdna.geometry.arithmetic import full_precision
 from gdna.geometry.cores import each
 from gdna.geometry.linalg import inverse_3x3, matvec
 
@@ -119,8 +119,8 @@ def _newton(
     """Steps with the Jacobian where a point is, then cheap ones with the last of them."""
     x, inverse = start, start.new_zeros(len(start), 3, 3)
     for _ in range(NEWTON_STEPS):
-        posed, jacobian = skin_with_jacobian(x[None], transforms[None], weights_at)
-        inverse = inverse_3x3(jacobian[0])
+        posed, jacobians = skin_with_jacobian(x[None], transforms[None], weights_at)
+        inverse = inverse_3x3(jacobians.posed[0])
         x = x - _short(matvec(inverse, posed[0] - points_posed))
     for _ in range(CHORD_STEPS):
         x = x - _short(matvec(inverse, skin(x[None], transforms[None], weights_at)[0] - points_posed))

@@ -85,6 +85,8 @@ def fit_person(
     mesh = mesh_of(guess, settings.resolution)
     if settings.residual:
         mesh = add_residual(mesh, wearer.transforms(), evidence, settings.reach, watch)
+    if settings.refine or settings.residual:  # such a mesh travels in files, and what sees poses cannot
+        mesh = replace(mesh, normals_in=None)
     own = mesh if settings.refine or settings.residual else None
     person = replace(model.person(wearer.betas, z_shape, z_detail), own_mesh=own)
     posed = posed_mesh(mesh, wearer)

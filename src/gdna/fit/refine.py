@@ -113,7 +113,7 @@ def _refine_normals(refined: Guess, settings: FitSettings, rng: np.random.Genera
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     for step in range(steps):
         drawn = seen[torch.from_numpy(rng.integers(0, len(seen), settings.points // 2)).to(detail.device)]
-        normals = field(drawn.points_neutral[None], drawn.hidden[None], detail)[0]
+        normals = drawn.predicted(field, detail[0])
         loss = 1 - (normals * drawn.normals).sum(-1).mean()
         optimizer.zero_grad()
         loss.backward()

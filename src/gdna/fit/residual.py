@@ -48,7 +48,7 @@ def add_residual(
     sound = torch.linalg.det(blended[..., :3]).abs() > SMALLEST_VOLUME
     back = torch.where(sound[:, None], matvec(inverse_3x3(blended[..., :3]), offsets), 0)
     vertices = mesh.vertices + back
-    return replace(mesh, vertices=vertices, normals=vertex_normals(vertices, mesh.faces))
+    return replace(mesh, vertices=vertices, normals=vertex_normals(vertices, mesh.faces), normals_in=None)
 
 
 def onto_scan(

@@ -15,6 +15,7 @@ from gdna.errors import GdnaError
 from gdna.export.avatar_npz import save_avatar
 from gdna.export.glb import write_glb
 from gdna.export.ply import write_ply
+from gdna.fit.depth import Intrinsics
 from gdna.fit.given_body import given_body, joint_error_mm
 from gdna.fit.person import FittedAvatar, fit_person, mesh_of, posed_mesh
 from gdna.fit.person_settings import FitSettings
@@ -22,6 +23,7 @@ from gdna.fit.picture import preview_picture, report_picture
 from gdna.fit.progress import Progress, Watch, unwatched
 from gdna.fit.reading import read_raw_scan
 from gdna.fit.register import register_body
+from gdna.fit.settings import RegisterSettings
 from gdna.generate.people import Model
 from gdna.geometry.files import atomic_path
 from gdna.render.video import save_png
@@ -29,7 +31,7 @@ from gdna.render.video import save_png
 AVATAR, RIG, MESH, REPORT, PICTURE, PREVIEW = (
     "avatar.npz", "avatar.glb", "fit.ply", "report.json", "report.png", "preview.png",
 )  # fmt: skip
-RAW_SUFFIXES = (*MESH_SUFFIXES, ".xyz")
+FOLDER_SUFFIXES = (*MESH_SUFFIXES, ".xyz")  # of what is a scan in a folder; depth images have a .json beside them
 PREVIEW_SECONDS, PREVIEW_RESOLUTION = 5.0, 64
 
 
@@ -41,6 +43,7 @@ class FitJob:
     out: Path
     body: Path | None = None
     true_body: Path | None = None  # to measure the joints by
+    intrinsics: Intrinsics | None = None  # of a depth image; None: as its file says
 
     @property
     def is_done(self) -> bool:
@@ -52,14 +55,14 @@ def fit_file(
     model: Model,
     job: FitJob,
     settings: FitSettings,
-    registering: Any,
+    registering: RegisterSettings,
     watch: Watch = unwatched,
     preview: bool = False,
 ) -> dict[str, Any]:
     """Fit one scan and write avatar.npz, avatar.glb, fit.ply, report.png and report.json, each whole or not at all,
     into `job.out`; returns the report. With `preview` a picture every few seconds, which goes at the end."""
     started = time.monotonic()
-    raw = read_raw_scan(job.scan)
+    raw = read_raw_scan(job.scan, job.intrinsics)
     truth = None if job.true_body is None else read_params(job.true_body)
     if job.body is not None:
         registration = given_body(raw.name, read_params(job.body), model.body)
@@ -143,21 +146,26 @@ def find_jobs(
     scan, out = Path(scan), Path(out)
     if not scan.is_dir():
         if not scan.is_file():
-            raise GdnaError(f"{scan}: not found; expected a scan ({', '.join(RAW_SUFFIXES)}) or a folder of them")
+            raise GdnaError(f"{scan}: not found; expected a scan, or a folder of scans")
         return [FitJob(scan, out, _file("body", body), _file("true_body", true_body))]
     found: dict[str, Path] = {}
-    for path in sorted(p for pattern in ("*", "*/*") for p in scan.glob(pattern) if p.suffix.lower() in RAW_SUFFIXES):
+    for path in sorted(p for pattern in ("*", "*/*") for p in scan.glob(pattern) if _is_scan(p)):
         if any(part.startswith(".") for part in path.relative_to(scan).parts):
             continue
         if path.stem in found:
             raise GdnaError(f"{path}: a second scan of the name {path.stem}, beside {found[path.stem]}; rename one")
         found[path.stem] = path
     if not found:
-        raise GdnaError(f"{scan}: no scans found; expected {', '.join(RAW_SUFFIXES)} files here or one folder below")
+        raise GdnaError(f"{scan}: no scans found; expected {', '.join(FOLDER_SUFFIXES)} files here or one folder below")
     return [
         FitJob(path, out / name, _in_folder("body", body, path), _in_folder("true_body", true_body, path))
         for name, path in sorted(found.items())
     ]
+
+
+def _is_scan(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in FOLDER_SUFFIXES or (suffix == ".png" and path.with_suffix(".json").is_file())
 
 
 def _file(key: str, path: Path | str | None) -> Path | None:
