@@ -16,6 +16,8 @@ from gdna.apps.import_checkpoint import import_where_needed
 from gdna.apps.progress import StageBars
 from gdna.data.sharding import shard
 from gdna.errors import GdnaError
+from gdna.fit.depth import Intrinsics
+from gdna.fit.progress import Progress
 from gdna.fit.runner import AVATAR, PICTURE, RIG, FitJob, find_jobs, fit_file
 from gdna.generate.loading import CHECKPOINT, SHIPPED_NAME, checkpoint_path, load
 from gdna.generate.people import Model
