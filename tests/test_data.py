@@ -29,6 +29,7 @@ from gdna.data.scan_body import skin_vertices
 from gdna.data.sharding import shard
 from gdna.data.surface import (
     orient_outward,
+    orient_outward_reference,
     sample_outer,
     sample_surface,
     sample_surface_reference,
@@ -163,6 +164,7 @@ def test_components_that_are_inside_out_are_turned() -> None:
     flat = patch[0], patch[1][patch[0][patch[1]].mean(1)[:, 2] > 0.45]
     vertices, faces = joined(good, bad, flat)
     turned = orient_outward(vertices, faces)
+    np.testing.assert_array_equal(turned, orient_outward_reference(vertices, faces))
     same = (turned == faces).all(1)
     n = len(good[1])
     assert same[:n].all()

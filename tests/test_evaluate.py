@@ -435,9 +435,10 @@ def test_a_drawn_person_through_every_step():
     """Of the shipped model, small: folds are the same whatever cells a surface was cut into, another person's are not;
     all parts of the surface are counted."""
     one, other = load(device="cpu").sample(2, 0)
-    mesh = one.mesh(128)  # cells of 14 mm; coarser ones cut a rough surface into other folds
+    mesh = one.mesh(128, "coarse")  # cells of 14 mm; coarser ones cut a rough surface into other folds
     assert folds_replaced(one, mesh, one, mesh) == pytest.approx(0, abs=1e-6)
-    assert folds_replaced(one, mesh, one, one.mesh(144)) < 0.6 * folds_replaced(one, mesh, other, other.mesh(128))
+    same, strange = one.mesh(144, "coarse"), other.mesh(128, "coarse")
+    assert folds_replaced(one, mesh, one, same) < 0.6 * folds_replaced(one, mesh, other, strange)
     whole, joints = raw_surface(one, 48)
     found = check_surface(whole, joints, one.model.body.parents)
     assert found == check_person(one, 48)

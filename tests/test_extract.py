@@ -12,11 +12,14 @@ from torch import Tensor
 
 from gdna.body.skeleton import PARENTS, blend_skinning, bone_transforms
 from gdna.errors import GdnaError
-from gdna.extract.avatar_mesh import INFLUENCES, body_box, extract_avatar, prune
+from gdna.extract import samples as samples_module
+from gdna.extract.avatar_mesh import INFLUENCES, MeshQuality, body_box, extract_avatar, prune
 from gdna.extract.cube_cases import CORNERS, EDGES, cube_cases
 from gdna.extract.iso_surface import marching_cubes, polished
+from gdna.extract.lattice import AT_CORNERS, AT_FACES, AT_HALVES, PAD, Lattice
 from gdna.extract.pose import pose_mesh
 from gdna.extract.refine import extract_surface, extract_surface_dense, find_surface
+from gdna.extract.samples import Samples, WholeSamples
 from gdna.geometry.mesh import (
     connected_parts,
     face_areas,
@@ -172,8 +175,9 @@ def test_sparse_equals_dense(query, resolution):
     assert volume(expected, expected_faces) == pytest.approx(volume(vertices, faces), rel=1e-2)
 
 
-@pytest.mark.parametrize(("query", "start"), [(person, 16), (torus, 32)])
-def test_the_way_of_gpus_finds_the_same_surface(query, start):
+@pytest.mark.parametrize(("query", "start", "room"), [(person, 16, 0), (torus, 32, 0), (person, 16, 2**26)])
+def test_the_way_of_gpus_finds_the_same_surface(query, start, room, monkeypatch):
+    monkeypatch.setattr(samples_module, "MOST_WHOLE", room)  # brick by brick, and with room for the whole lattice
     batches = []
 
     def counted(points: Tensor) -> Tensor:
@@ -186,6 +190,38 @@ def test_the_way_of_gpus_finds_the_same_surface(query, start):
     assert len(found.faces) == len(expected.faces)
     assert_watertight(found.faces)
     assert len(batches) < 12
+
+
+def test_points_keep_their_places_in_every_numbering():
+    lattice = Lattice(torch.tensor([-1.0, 0.5, 2.0], dtype=torch.float64), 0.25, (13, 4, 21))
+    places = torch.cartesian_prod(*(torch.arange(1, n + 2 * PAD - 2) for n in lattice.cells))
+    number = lattice.number_of(places)
+    assert len(number.unique()) == len(number)
+    assert torch.equal(lattice.coordinates(number), places)
+    for offsets in (AT_CORNERS, AT_FACES, AT_HALVES):
+        there = places[:, None] + torch.tensor(offsets)
+        assert torch.equal(lattice.neighbours(number, offsets), lattice.number_of(there))
+    finer = lattice.halved()
+    halved = lattice.halved_number(number, finer)
+    assert torch.equal(finer.points(finer.coordinates(halved)), lattice.points(places))
+
+
+def test_samples_with_room_for_all_answer_as_those_by_the_brick():
+    lattice = Lattice(torch.full((3,), -0.6, dtype=torch.float64), 0.1, (12, 12, 7))
+    cells = lattice.all_cells()[::5]
+    corners = lattice.neighbours(cells, AT_CORNERS)
+    found = []
+    for room in (Samples, WholeSamples):
+        samples = room(sphere, lattice, 0.05)
+        slots = samples.need(corners)
+        samples.seen[slots[:40, 0]] = True
+        asked = torch.cat([cells[:80], torch.full((3,), -1), cells[:80]])
+        unseen = samples.unseen(asked)
+        assert torch.equal(samples.numbers(slots.flatten()), corners.flatten())
+        found.append((samples.values[slots], samples.points(slots.flatten()), unseen.sort().values))
+    for by_brick, whole in zip(*found, strict=True):
+        assert torch.equal(by_brick, whole)
+    assert torch.equal(found[0][2], cells[40:80].sort().values)
 
 
 def test_vertices_lie_on_the_surface():
@@ -353,7 +389,7 @@ def test_an_untrained_model_gives_an_avatar_in_both_precisions():
     with torch.no_grad():
         subject = model.subject(model.codes(torch.tensor([0])), torch.zeros(1, 10))
     full, half = (
-        extract_avatar(model, subject, BODY / 4, torch.zeros(24, 3), PARENTS, 16, precision)
+        extract_avatar(model, subject, BODY / 4, torch.zeros(24, 3), PARENTS, 16, MeshQuality(precision=precision))
         for precision in ("float32", "bfloat16")
     )
     assert full.vertices.dtype == half.vertices.dtype == full.normals.dtype == half.skin_weights.dtype == torch.float32

@@ -201,13 +201,13 @@ def test_cloud_normals_look_where_they_are_told():
 
 
 def test_codes_explain_the_model_s_own_person(model, guess):
-    settings = replace(SMALL, steps=10, starts=STARTS, points=800)
+    settings = replace(SMALL, steps=6, starts=STARTS, points=600)
     start = draw_samples(guess.evidence, 800, guess.wearer, model.network, guess.subject, np.random.default_rng(0))
     found = best_start(model.network, guess.wearer, start, settings)
     assert torch.equal(found, model.training_person(PERSON).z_shape)
     seen = []
     fit = fit_shape(model.network, guess.wearer, guess.evidence, settings, 1.0, seen.append)
-    assert [p.step for p in seen] == list(range(1, 11))
+    assert [p.step for p in seen] == list(range(1, 7))
     moved = (fit.wearer.joints() - guess.wearer.joints()).norm(dim=-1)
     assert moved.max() < 0.01  # m: the pose was right
     assert min(p.error for p in seen[-4:]) < 12  # % of samples, a third of which lie within 3 mm of the surface
@@ -215,7 +215,7 @@ def test_codes_explain_the_model_s_own_person(model, guess):
 
 def test_the_pose_is_corrected(model, guess):
     off = guess.wearer.moved(guess.wearer.joint_rotations, guess.wearer.translation + torch.tensor([0.01, 0.0, 0.0]))
-    settings = replace(SMALL, steps=12, starts=STARTS, points=800)
+    settings = replace(SMALL, steps=8, starts=2, points=600)
     fit = fit_shape(model.network, off, guess.evidence, settings, 5.0, unwatched)
     before = (off.joints() - guess.wearer.joints()).norm(dim=-1).mean()
     after = (fit.wearer.joints() - guess.wearer.joints()).norm(dim=-1).mean()

@@ -153,12 +153,12 @@ def test_bone_transforms_from_canonical_joints_are_the_bodys():
 def test_new_details_are_what_a_new_mesh_would_have(model):
     one, other = model.training_person(0), model.training_person(1)
     mixed = replace(one, z_detail=other.z_detail)
-    quick, fresh = with_details_of(one.mesh(32), mixed), mixed.mesh(32)
+    quick, fresh = with_details_of(one.mesh(32, "coarse"), mixed), mixed.mesh(32, "coarse")
     assert torch.equal(quick.faces, fresh.faces)
     # a mesh asks just before its vertices' last move, of a few millimetres with cells of 7 cm
     torch.testing.assert_close(quick.normals, fresh.normals, rtol=0, atol=0.03)
     assert (quick.normals - fresh.normals).abs().mean() < 2e-3
-    assert (quick.normals - one.mesh(32).normals).abs().max() > 1e-4
+    assert (quick.normals - one.mesh(32, "coarse").normals).abs().max() > 1e-4
 
 
 def test_pictures_do_not_depend_on_workers(model):

@@ -94,6 +94,7 @@ class AvatarMesh:
     parents: tuple[int, ...]  # -1 for the root
     normals_in: Callable[[Tensor], Tensor] | None = None  # of poses: bone transforms (T, J, 4, 4) -> unit, canonical
     # (T, V, 3); None where normals do not see the pose
+    base: Float[Tensor, "V 3"] | None = None  # vertices before predicted folds moved them; None: none did
 
 
 @dataclass(frozen=True)

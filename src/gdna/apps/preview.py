@@ -54,7 +54,8 @@ class Preview:
         joints = len(model.body.parents)
         standing = Motion("zero pose", torch.zeros(1, joints, 3), torch.zeros(1, 3), 1.0)
         try:
-            return render_pair(model.training_person(index).mesh(RESOLUTION).animate(standing)[0], self.camera)
+            mesh = model.training_person(index).mesh(RESOLUTION, "coarse")
+            return render_pair(mesh.animate(standing)[0], self.camera)
         except GdnaError:
             size = self.camera.image_size
             return np.full((size, 2 * size, 3), WHITE, np.uint8)

@@ -46,10 +46,8 @@ def mesh(scene: Scene, which: int) -> Row:
         vertices * 4 * (3 + 3 + len(surface.parents)) + 2 * vertices * 24,
         "occupancy at the two corners that a vertex needs, all fields at the vertex; the mesh written once",
     )
-    reference = partial(plain_mesh, person, resolution)
-    return Row(
-        task(lambda: person.mesh(resolution)), task(reference, partial(_dense_seconds, person, resolution)), floor
-    )
+    ours, reference = partial(person.mesh, resolution, "coarse"), partial(plain_mesh, person, resolution)
+    return Row(task(ours), task(reference, partial(_dense_seconds, person, resolution)), floor)
 
 
 @torch.no_grad()
@@ -79,7 +77,7 @@ def _inputs(person: Person) -> tuple[AvatarModel, Subject, Float[Tensor, "Vs 3"]
     rest = BodyParams(person.betas[None], person.betas.new_zeros(1, len(body.parents), 3), person.betas.new_zeros(1, 3))
     posed = body(rest)
     subject = network.subject(person.codes, person.betas[None])
-    return network, subject, posed.vertices_canonical[0, body.faces.unique()], posed.joints_canonical[0]
+    return network, subject, posed.vertices_canonical[0, person.model.skin], posed.joints_canonical[0]
 
 
 @torch.no_grad()

@@ -15,17 +15,34 @@ TURNED = -1e-3  # signed volume over area^1.5 (a sphere has 0.094) below which a
 
 def orient_outward(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "F 3"]:
     """Turn round the faces of connected components that are inside out, by their signed volume."""
-    faces = faces.copy()
+    from gdna.data.surface_kernels import volumes_and_areas
+
+    parts = components(faces, len(vertices))
+    sorted_faces = np.ascontiguousarray(faces[np.concatenate(parts)], np.int64)
+    ends = np.cumsum([len(part) for part in parts])
+    volumes, areas = volumes_and_areas(np.ascontiguousarray(vertices, np.float64), sorted_faces, ends)
+    return _turned(faces, [part for part, turn in zip(parts, volumes < TURNED * areas**1.5, strict=True) if turn])
+
+
+def orient_outward_reference(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
+) -> Int[np.ndarray, "F 3"]:
+    """`orient_outward` with arrays of all corners."""
+    inside_out = []
     for component in components(faces, len(vertices)):
         corners = vertices[faces[component]].astype(np.float64)
         corners -= corners.mean((0, 1))
-        cross = np.cross(corners[:, 1], corners[:, 2])
-        volume = (corners[:, 0] * cross).sum() / 6
-        area = (
-            0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()
-        )
+        vectors = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        volume, area = (corners[:, 0] * vectors).sum() / 6, 0.5 * np.linalg.norm(vectors, axis=1).sum()
         if volume < TURNED * area**1.5:
-            faces[component] = faces[component][:, ::-1]
+            inside_out.append(component)
+    return _turned(faces, inside_out)
+
+
+def _turned(faces: Int[np.ndarray, "F 3"], parts: list[Int[np.ndarray, " _"]]) -> Int[np.ndarray, "F 3"]:
+    faces = faces.copy()
+    for part in parts:
+        faces[part] = faces[part][:, ::-1]
     return faces
 
 

@@ -65,3 +65,23 @@ def summed_at_vertices(vectors, faces, num_vertices):  # (F, 3) f64, (F, 3) i64 
             for axis in range(3):
                 total[faces[f, corner], axis] += vectors[f, axis]
     return total
+
+
+@numba.njit(cache=True, nogil=True)
+def volumes_and_areas(vertices, faces, ends):  # (V, 3) f64, (F, 3) i64, (S) i64 -> (S) f64, (S) f64
+    """Signed volumes about the mean corner, and areas. Part s has the faces up to `ends[s]`."""
+    volumes, areas = np.zeros(len(ends)), np.zeros(len(ends))
+    vectors, centre, start = area_vectors(vertices, faces), np.empty(3), 0
+    for part, end in enumerate(ends):
+        centre[:] = 0
+        for f in range(start, end):
+            for axis in range(3):
+                total = vertices[faces[f, 0], axis] + vertices[faces[f, 1], axis] + vertices[faces[f, 2], axis]
+                centre[axis] += total / (3 * (end - start))
+        for f in range(start, end):
+            x, y, z = vectors[f, 0], vectors[f, 1], vectors[f, 2]
+            a = vertices[faces[f, 0]]
+            volumes[part] += ((a[0] - centre[0]) * x + (a[1] - centre[1]) * y + (a[2] - centre[2]) * z) / 6
+            areas[part] += 0.5 * math.sqrt(x * x + y * y + z * z)
+        start = end
+    return volumes, areas

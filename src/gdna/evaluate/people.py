@@ -14,6 +14,7 @@ from gdna.evaluate.features import FeatureNetwork, extract_features
 from gdna.evaluate.maps import Image, ViewSettings, images_of, prepared_images, render_pairs
 from gdna.evaluate.reconstruct import reconstruct
 from gdna.evaluate.sets import ScanSet, evenly
+from gdna.extract.avatar_mesh import Geometry
 from gdna.generate.people import Model, Person
 from gdna.types import BodyParams, PosedMesh
 
@@ -82,12 +83,14 @@ def draw_people(model: Model, poses: Float[Tensor, "K J 3"], count: int, seed: i
     return list(zip(model.draw(count, generator), poses[order].cpu(), strict=True))
 
 
-def posed_person(person: Person, joint_rotations: Float[Tensor, "J 3"], resolution: int) -> PosedMesh:
+def posed_person(
+    person: Person, joint_rotations: Float[Tensor, "J 3"], resolution: int, geometry: Geometry = "fine"
+) -> PosedMesh:
     """The person's mesh in a pose, its root where the body model puts it."""
     rotations = joint_rotations[None].to(person.model.device)
     with torch.no_grad():
         posed = person.model.body(BodyParams(person.betas[None], rotations, rotations.new_zeros(1, 3)))
-    return reconstruct(person, posed.bone_transforms[0], resolution)
+    return reconstruct(person, posed.bone_transforms[0], resolution, geometry)
 
 
 def generated_images(mesh: PosedMesh, views: ViewSettings) -> tuple[list[Image], list[Image]]:

@@ -10,6 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gdna.data.prepared import PreparedSet
+from gdna.evaluate.settings import EvaluateSettings
+from gdna.extract.avatar_mesh import Geometry
+from gdna.extract.detail import folds_in_pose
 from gdna.extract.pose import pose_mesh
 from gdna.generate.people import Model, Person
 from gdna.model.codes import CodeStatistics
@@ -28,9 +31,18 @@ class CodeFitSettings:
     seed: int = 0
 
 
-def reconstruct(person: Person, bone_transforms: Float[Tensor, "J 4 4"], resolution: int) -> PosedMesh:
-    """The person's mesh in the pose of a scan; bone transforms map canonical to posed."""
-    return next(iter(pose_mesh(person.mesh(resolution), bone_transforms[None].to(person.model.device))))
+def geometry_of(settings: EvaluateSettings) -> Geometry:
+    """As the settings say."""
+    return "fine" if settings.geometry == "fine" else "coarse"
+
+
+def reconstruct(
+    person: Person, bone_transforms: Float[Tensor, "J 4 4"], resolution: int, geometry: Geometry = "fine"
+) -> PosedMesh:
+    """The person's mesh in the pose of a scan, with this pose's folds; bone transforms map canonical to posed."""
+    transforms = bone_transforms.to(person.model.device)
+    mesh = folds_in_pose(person.mesh(resolution, geometry), transforms)
+    return next(iter(pose_mesh(mesh, transforms[None])))
 
 
 def fit_codes(model: Model, data: PreparedSet, index: int, settings: CodeFitSettings) -> Codes:

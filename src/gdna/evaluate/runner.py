@@ -25,6 +25,7 @@ from gdna.evaluate.people import (
     posed_person,
     scan_images,
 )
+from gdna.evaluate.reconstruct import geometry_of
 from gdna.evaluate.report import Evaluation
 from gdna.evaluate.scans import ScanPicture, ScanScore, score_scan
 from gdna.evaluate.sets import KINDS, Kind, ScanSet, evenly
@@ -143,7 +144,8 @@ def _generated(job: _Job, views: ViewSettings) -> Iterator[tuple[list[Image], li
     poses = torch.cat([scans.data.joint_rotations for scans in sets])
     people = draw_people(job.model, poses, job.settings.people, job.settings.seed)
     for person, rotations in job.track(people, len(people), "generated people", "people"):
-        yield generated_images(posed_person(person, rotations, job.settings.mesh_resolution), views)
+        posed = posed_person(person, rotations, job.settings.mesh_resolution, geometry_of(job.settings))
+        yield generated_images(posed, views)
 
 
 def _scans(job: _Job, evaluation: Evaluation) -> Evaluation:
@@ -178,7 +180,7 @@ def _variety(job: _Job, evaluation: Evaluation) -> Evaluation:
     for base, other in job.track(pairs, len(pairs), "changed codes", "people"):
         changed = Changed.of(base, other)
         mesh, detailed, reshaped, rebodied, stranger = (
-            p.mesh(resolution) for p in (base, changed.z_detail, changed.z_shape, changed.betas, other)
+            p.mesh(resolution, "coarse") for p in (base, changed.z_detail, changed.z_shape, changed.betas, other)
         )
         for effects, now in ((details, detailed), (shapes, reshaped)):
             effect, seen = effect_of(mesh, now, VARIETY_VIEWS)
@@ -191,7 +193,7 @@ def _variety(job: _Job, evaluation: Evaluation) -> Evaluation:
     trained = [model.training_person(i, own_betas=False) for i in evenly(model.num_people, count)]
     strangers = neutral_people(model, model.sample(count, settings.seed + 1))
     everyone = job.track([*strangers, *trained], 2 * count, "neutral people", "people")
-    meshes = [person.mesh(resolution) for person in everyone]
+    meshes = [person.mesh(resolution, "coarse") for person in everyone]
     report = VarietyReport(
         surface_diversity(meshes[:count], settings.seed),
         surface_diversity(meshes[count:], settings.seed),
@@ -231,5 +233,5 @@ def _motion(job: _Job, evaluation: Evaluation) -> Evaluation:
         return _noted(evaluation, "Motion: the model predicts no normals; their stability was not measured.")
     people, clip = job.model.sample(min(MOVING, settings.people), settings.seed), clip_of(settings.motion)
     tracked = job.track(people, len(people), settings.motion, "people")
-    rows = [stability(person.mesh(settings.mesh_resolution), clip) for person in tracked]
+    rows = [stability(person.mesh(settings.mesh_resolution, "coarse"), clip) for person in tracked]
     return replace(evaluation, motion=mean_stability(rows))

@@ -19,7 +19,7 @@ from gdna.evaluate.maps import (
     render_pairs,
 )
 from gdna.evaluate.metrics import ScanIou, codes_of, scan_iou
-from gdna.evaluate.reconstruct import CodeFitSettings, fit_codes, reconstruct
+from gdna.evaluate.reconstruct import CodeFitSettings, fit_codes, geometry_of, reconstruct
 from gdna.evaluate.sets import ScanSet
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.surface import Surface, SurfaceDistance, outer_surface, surface_distance
@@ -71,7 +71,7 @@ def score_scan(model: Model, scans: ScanSet, index: int, settings: EvaluateSetti
         codes = codes_of(network, scans.person[index], scans.scan[index])
     iou = scan_iou(network, data, index, codes, network.search_settings())
     person = model.person(data.betas[index], codes.shape[0], codes.detail[0])
-    mesh = reconstruct(person, data.bone_transforms[index], settings.mesh_resolution)
+    mesh = reconstruct(person, data.bone_transforms[index], settings.mesh_resolution, geometry_of(settings))
     views = prepared_views(data.folder, data.names[index], settings.views)
     pairs = list(render_pairs(mesh, views))
     images = list(prepared_images(data.folder, data.names[index], views))

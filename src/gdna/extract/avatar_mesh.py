@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gdna.errors import GdnaError
+from gdna.extract.detail import evened, with_folds
 from gdna.extract.iso_surface import largest_part, polished
 from gdna.extract.posed_normals import PosedNormals
 from gdna.extract.refine import find_surface
@@ -22,6 +23,7 @@ from gdna.model.avatar_model import AvatarModel
 from gdna.types import AvatarMesh, Subject
 
 Precision = Literal["float32", "bfloat16"]
+Geometry = Literal["coarse", "fine"]
 
 GROWTH = 0.10  # of the body's box, by its longest side, half of it at either end
 MARGIN = 0.08  # metres of clothes on each side
@@ -31,6 +33,16 @@ POLISH = 2  # at 256 cells 0.27 mm along the edge become 0.018 mm on average (on
 INFLUENCES = 8  # bones a vertex keeps: two sets of four in glTF
 CPU_POINTS_AT_ONCE = 1024  # activations stay in the core's second-level cache
 GPU_POINTS_AT_ONCE = 2**18
+
+
+@dataclass(frozen=True)
+class MeshQuality:
+    """`geometry` "fine": predicted folds move vertices, where the normal field is trained; "coarse": they are in the
+    normals only. `precision` "bfloat16" asks the networks in half precision: a quarter faster on CPUs that have it
+    (AMX); vertices then move by under 0.1 mm on average."""
+
+    geometry: Geometry = "coarse"
+    precision: Precision = "float32"
 
 
 def body_box(vertices_canonical: Float[Tensor, "V 3"]) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
@@ -47,19 +59,20 @@ def extract_avatar(
     joints: Float[Tensor, "J 3"],
     parents: tuple[int, ...],
     resolution: int,
-    precision: Precision = "float32",
+    quality: MeshQuality | None = None,
 ) -> AvatarMesh:
     """The largest connected part of the model's surface (logit 0) of one person, with skinning weights and normals.
 
     `vertices_canonical` are the body's, for the box to look in; `resolution` as in `extract_surface`. Each vertex
     keeps its 8 largest weights, brought to sum 1, so that a glTF file skins as `pose_mesh` does. Normals: the
-    normal field's where it is trained, fused with the surface's own; else the surface's own. "bfloat16" asks the
-    networks in half precision: a quarter faster on CPUs that have it (AMX); vertices then move by under 0.1 mm on
-    average. Raises `GdnaError` where there is no surface in the box.
+    normal field's where it is trained, fused with the surface's own; else the surface's own. Raises `GdnaError` where
+    there is no surface in the box.
     """
+    quality = quality or MeshQuality()
     if len(subject.betas) != 1:
         raise GdnaError(f"extract_avatar: found {len(subject.betas)} people in the subject, expected one at a time")
-    ask = _Asking(model, subject, precision)
+    ask = _Asking(model, subject, quality.precision)
+    folds = quality.geometry == "fine" and ask.fields.normals is not None
     low, high = body_box(vertices_canonical)
     with torch.no_grad():
         start = GPU_START_CELLS if low.is_cuda else START_CELLS
@@ -69,16 +82,22 @@ def extract_avatar(
             raise GdnaError("extract_avatar: the model has no surface in the body's box; is it trained?")
         surface = largest_part(surface)
         with matmul_precision("highest"):
-            vertices = polished(surface, [ask.logits] * (POLISH - 1) + [ask.logits_and_attributes])
-        vertices, faces, attributes = lattice.clamped(vertices), surface.faces, ask.attributes
+            if folds:
+                vertices = evened(lattice.clamped(polished(surface, [ask.logits] * (POLISH - 1))), surface.faces)
+                ask.logits_and_attributes(vertices)
+            else:
+                vertices = polished(surface, [ask.logits] * (POLISH - 1) + [ask.logits_and_attributes])
+                vertices = lattice.clamped(vertices)
+        faces, attributes = surface.faces, ask.attributes
         assert attributes is not None
         weights = prune(attributes.skin_weights, INFLUENCES)
         normals, normals_in = attributes.normals(vertex_normals(vertices, faces), weights)
-    return AvatarMesh(vertices, faces, normals, weights, joints, parents, normals_in)
+        mesh = AvatarMesh(vertices, faces, normals, weights, joints, parents, normals_in)
+        return with_folds(mesh) if folds else mesh
 
 
 def with_details(model: AvatarModel, subject: Subject, mesh: AvatarMesh) -> AvatarMesh:
-    """The mesh with the normals of a person of the same shape and body."""
+    """The mesh with the normals of a person of the same shape and body; its vertices stay."""
     ask = _Asking(model, subject, "float32")
     with torch.no_grad():
         ask.logits_and_attributes(mesh.vertices)

@@ -55,7 +55,7 @@ def _tables(device: torch.device) -> _Tables:
 
 
 def _mixed(inside: Bool[Tensor, "*n K"]) -> Bool[Tensor, "*n"]:
-    return inside.any(-1) & ~inside.all(-1)
+    return inside.any(-1) != inside.all(-1)
 
 
 def _follow(samples: Samples, front: Int[Tensor, " M"], thorough: bool) -> Int[Tensor, " A"]:

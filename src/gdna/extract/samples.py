@@ -93,15 +93,16 @@ class Samples:
 
 
 class WholeSamples(Samples):
-    """`Samples` with room for all of a lattice's points from the beginning: a point's slot is its number. On a GPU
-    memory is quicker than looking up."""
+    """`Samples` with room for all of a lattice's points from the beginning: a point's slot is its number. A GPU fills
+    memory in less time than it takes to say what is to be filled."""
 
     def __init__(self, query: Query, lattice: Lattice, level: float) -> None:
         super().__init__(query, lattice, level)
-        beyond = torch.zeros(1, dtype=torch.bool, device=lattice.low.device)
+        self._row = torch.arange(len(self._brick) - 1, device=self._brick.device)
+        self._lowest = lattice.lowest(self._row)
+        beyond = torch.zeros(1, dtype=torch.bool, device=self._brick.device)
         for axis, (bricks, cells) in enumerate(zip(lattice.bricks, lattice.cells, strict=True)):
-            at = torch.arange(bricks << SIDE, device=beyond.device)
-            shape = [1] * 6
+            at, shape = torch.arange(bricks << SIDE, device=beyond.device), [1] * 6
             shape[axis], shape[3 + axis] = bricks, 2**SIDE
             beyond = beyond | ((at < PAD) | (at > cells + PAD)).view(shape)
         self.values = torch.where(beyond, level - 1.0, torch.nan).flatten()
@@ -112,9 +113,6 @@ class WholeSamples(Samples):
 
     def numbers(self, slots: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
         return slots
-
-    def points(self, slots: Int[Tensor, " N"]) -> Float[Tensor, "N 3"]:
-        return self.lattice.points(self.lattice.coordinates(slots))
 
     def make_room(self, number: Int[Tensor, "*n"]) -> None:
         """There is."""

@@ -58,7 +58,7 @@ class Cast:
     def avatar(self, person: Person) -> Future[Avatar]:
         if self._last is not None and _same_shape(self._last[0], person):
             return self.pool.submit(_with_details_of, self._last[1], person)
-        avatar = self.pool.submit(person.mesh, self.resolution)
+        avatar = self.pool.submit(person.mesh, self.resolution, "coarse")  # folds are drawn by normals
         self._last = person, avatar
         return avatar
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gdna.body.interface import BodyModel
 from gdna.errors import GdnaError
 from gdna.export.avatar_npz import AvatarRecord, load_avatar, save_avatar
-from gdna.extract.avatar_mesh import extract_avatar
+from gdna.extract.avatar_mesh import Geometry, MeshQuality, extract_avatar
 from gdna.generate.animation import Animation, animate
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.codes import sample_codes
@@ -38,6 +39,11 @@ class Model:
     def num_people(self) -> int:
         """How many people it was trained on."""
         return self.network.config.num_people
+
+    @cached_property
+    def skin(self) -> Int[Tensor, " Vs"]:
+        """The body's vertices that its faces use, ascending."""
+        return self.body.faces.unique()
 
     def sample(self, count: int, seed: int = 0, random_betas: bool = True) -> tuple[Person, ...]:
         """Random people, the same for the same seed; with `random_betas` each has a training person's body shape."""
@@ -113,8 +119,9 @@ class Person:
         betas, z_shape, z_detail = (torch.lerp(a, b, share) for a, b in pairs)
         return Person(self.model, betas, z_shape, z_detail)
 
-    def mesh(self, resolution: int = RESOLUTION) -> Avatar:
-        """The person as a canonical mesh, `resolution` cells along the longest side.
+    def mesh(self, resolution: int = RESOLUTION, geometry: Geometry = "fine") -> Avatar:
+        """The person as a canonical mesh, `resolution` cells along the longest side; "fine": predicted folds move its
+        vertices, "coarse": they are in its normals only.
 
         Their own mesh, where they have one. Raises `GdnaError` where the model has no surface there (it is hardly
         trained).
@@ -127,9 +134,10 @@ class Person:
         )
         with torch.no_grad():
             posed = body(parameters)
-            skin = posed.vertices_canonical[0, body.faces.unique()]
+            skin = posed.vertices_canonical[0, self.model.skin]
             subject = network.subject(self.codes, self.betas[None])
-            mesh = extract_avatar(network, subject, skin, posed.joints_canonical[0], body.parents, resolution)
+            joints, quality = posed.joints_canonical[0], MeshQuality(geometry)
+            mesh = extract_avatar(network, subject, skin, joints, body.parents, resolution, quality)
         return Avatar(**vars(mesh))
 
     def save(self, path: Path | str) -> None:

@@ -15,6 +15,7 @@ from gdna.data.motion import keep_in_view, load_motion, resample
 from gdna.errors import GdnaError
 from gdna.export.glb import write_glb
 from gdna.export.ply import write_ply
+from gdna.extract.avatar_mesh import Geometry
 from gdna.generate.filming import Image, cores, film, film_camera
 from gdna.generate.modes import MODES, Scene
 from gdna.generate.people import RESOLUTION, Model, Person
@@ -112,9 +113,10 @@ def save_people(people: Sequence[Person], settings: GenerateSettings, folder: Pa
     """person_000.glb (rigged, with the motion as its clip), .ply (canonical mesh with normals), .npz (its numbers)."""
     written = []
     resolution = int(settings.number("mesh_resolution", RESOLUTION))
+    geometry: Geometry = "fine" if settings.geometry == "fine" else "coarse"
     for number, person in enumerate(people):
         path = folder / f"person_{number:03d}"
-        avatar = person.mesh(resolution) if {"glb", "ply"} & set(settings.save) else None
+        avatar = person.mesh(resolution, geometry) if {"glb", "ply"} & set(settings.save) else None
         if avatar is not None and "glb" in settings.save:
             write_glb(path.with_suffix(".glb"), avatar, clip(settings))
         if avatar is not None and "ply" in settings.save:

@@ -8,6 +8,8 @@ from enum import Enum
 from gdna.errors import GdnaError
 from gdna.keys import HELP, key
 
+GEOMETRIES = ("fine", "coarse")
+
 
 class EvalMode(Enum):
     """The evaluation modes of the original."""
@@ -33,12 +35,15 @@ class GenerateSettings:
     random_betas: bool = key(True, "interp and sample: each person has the body shape of a random training person")
     image_size: int = key(256, "pixels; a film is twice as wide: shaded and normals")
     mesh_resolution: int | str = key("auto", "cells along the longest side; auto: 256; 128 on a CPU but for thetas")
+    geometry: str = key("fine", "of saved files: fine: folds move vertices; coarse: folds are in the normals only")
     workers: int | str = key("auto", "people meshed at a time; auto: one a core, on CUDA one")
     save: tuple[str, ...] = key((), "files per person, of glb, ply, npz: save=[glb,npz]")
     save_limit: int = key(8, "people saved at most")
     load: str | None = key(None, "a person.npz made by save=[npz]: the person shown, or the one to start from")
 
     def __post_init__(self) -> None:
+        if self.geometry not in GEOMETRIES:
+            raise GdnaError(f"geometry={self.geometry}: expected fine or coarse")
         for name in ("frames", "segment", "image_size", "save_limit"):
             if getattr(self, name) < 1:
                 raise GdnaError(f"{name}={getattr(self, name)}: expected 1 or more")

@@ -113,8 +113,8 @@ class RecordedStep(Generic[Inputs, Outputs]):
 
 
 def stepper(step: Callable[[Inputs], Outputs], device: torch.device) -> Callable[[Inputs], Outputs]:
-    """`step` as it runs best on the device. Steps of several processes, which exchange gradients, are not recorded."""
-    return RecordedStep(step) if device.type == "cuda" and not _several_processes() else step
+    """`step` as it runs best on the device. Exchanging gradients with other processes is recorded too."""
+    return RecordedStep(step) if device.type == "cuda" else step
 
 
 def tensors_of(record: Any) -> Iterator[Tensor]:
