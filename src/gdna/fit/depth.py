@@ -31,7 +31,9 @@ class Intrinsics:
     def __post_init__(self) -> None:
         values = np.array([self.fx, self.fy, self.cx, self.cy])
         if not (np.isfinite(values).all() and self.fx > 0 and self.fy > 0):
-            raise GdnaError(f"intrinsics fx={self.fx}, fy={self.fy}, cx={self.cx}, cy={self.cy}: expected fx, fy above 0")
+            raise GdnaError(
+                f"intrinsics fx={self.fx}, fy={self.fy}, cx={self.cx}, cy={self.cy}: expected fx, fy above 0"
+            )
 
 
 def is_depth_file(path: Path) -> bool:
@@ -61,8 +63,8 @@ def read_depth(path: Path, intrinsics: Intrinsics | None = None) -> RawScan:
     points, normals = depth_points(depth, camera)
     if len(points) < FEWEST_PIXELS:
         raise GdnaError(
-            f"{path}: {len(points)} pixels of {depth.size} with a depth and neighbours, expected at least {FEWEST_PIXELS}; "
-            "a PNG is read as millimetres, an array as metres"
+            f"{path}: {len(points)} pixels of {depth.size} with a depth and neighbours, expected at least "
+            f"{FEWEST_PIXELS}; a PNG is read as millimetres, an array as metres"
         )
     return RawScan(path.stem, points, None, normals, np.zeros(3))
 
@@ -70,8 +72,8 @@ def read_depth(path: Path, intrinsics: Intrinsics | None = None) -> RawScan:
 def depth_points(
     depth: Float[np.ndarray, "H W"], camera: Intrinsics
 ) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"]]:
-    """Points (metres; x right, y down, z ahead) and unit normals toward the camera, of the pixels that have neighbours on
-    both sides, both ways."""
+    """Points (metres; x right, y down, z ahead) and unit normals toward the camera, of the pixels that have
+    neighbours on both sides, both ways."""
     rows, columns = np.indices(depth.shape)
     good = np.isfinite(depth) & (depth > 0)
     z = np.where(good, depth, 0.0)
@@ -125,7 +127,9 @@ def _png(path: Path) -> Float[np.ndarray, "H W"]:
 
     with Image.open(path) as image:
         if image.mode not in ("I;16", "I;16B", "I"):
-            raise GdnaError(f"{path}: an image of mode {image.mode}; expected a depth image, 16-bit grey in millimetres")
+            raise GdnaError(
+                f"{path}: an image of mode {image.mode}; expected a depth image, 16-bit grey in millimetres"
+            )
         return np.asarray(image).astype(np.float64) / 1000
 
 
@@ -143,4 +147,6 @@ def _intrinsics(path: Path, values: Mapping[str, Any]) -> Intrinsics:
     try:
         return Intrinsics(*(float(np.asarray(source[key]).reshape(())) for key in KEYS))
     except (KeyError, TypeError, ValueError) as error:
-        raise GdnaError(f"{beside}: no usable camera ({error}); expected the numbers fx, fy, cx, cy (pixels)") from error
+        raise GdnaError(
+            f"{beside}: no usable camera ({error}); expected the numbers fx, fy, cx, cy (pixels)"
+        ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from gdna.body.skeleton import BODY_JOINTS, JOINT_NAMES
 from gdna.fit.puppet import State
@@ -15,6 +14,9 @@ LIMBS = tuple(
     tuple(JOINT_NAMES.index(f"{side}_{part}") for part in parts)
     for side in ("left", "right")
     for parts in (("collar", "shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "foot"))
+)
+FOREARMS = tuple(
+    tuple(JOINT_NAMES.index(f"{side}_{part}") for part in ("elbow", "wrist")) for side in ("left", "right")
 )
 SWAPPED = [
     JOINT_NAMES.index(n.replace("left", "*").replace("right", "left").replace("*", "right"))
@@ -49,19 +51,3 @@ def turned_round(state: State) -> State:
 def joined(*states: State) -> State:
     """One after the other."""
     return State(*(torch.cat([getattr(s, n) for s in states]) for n in ("rotations", "betas", "translation", "scale")))
-
-
-def spread_over(poses: Float[np.ndarray, "K 24 3"], limb: tuple[int, ...], count: int) -> Float[np.ndarray, "k 24 3"]:
-    """`count` poses in which this limb differs most, by farthest points."""
-    flat = poses[:, list(limb)].reshape(len(poses), -1)
-    chosen = [0]
-    nearest = ((flat - flat[0]) ** 2).sum(1)
-    for _ in range(count - 1):
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, ((flat - flat[chosen[-1]]) ** 2).sum(1))
-    return poses[chosen]
-
-
-def mean_distance(first: Float[Tensor, "J 3"], second: Float[Tensor, "J 3"]) -> float:
-    """Between two sets of joints, metres."""
-    return float((first - second).norm(dim=-1).mean())

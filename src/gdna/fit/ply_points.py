@@ -11,9 +11,9 @@ from jaxtyping import Float
 from gdna.errors import GdnaError
 
 NUMBERS = {
-    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
+    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
     "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4", "float32": "f4",
-    "float64": "f8",
+    "double": "f8", "float64": "f8",
 }  # fmt: skip
 BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 
@@ -52,14 +52,16 @@ def read_header(path: Path) -> PlyHeader:
     except (IndexError, KeyError, ValueError) as error:
         raise GdnaError(f"{path}: a PLY header that is not understood ({error}); export it again") from error
     if form not in BYTE_ORDERS or (first != "vertex" and counts["face"] == 0):
-        raise GdnaError(f"{path}: a PLY of format {form or 'none'}, starting with {first or 'nothing'}; expected vertices")
+        raise GdnaError(
+            f"{path}: a PLY of format {form or 'none'}, starting with {first or 'nothing'}; expected vertices"
+        )
     return PlyHeader(form, counts["vertex"], tuple(properties), counts["face"], line_end + 1)
 
 
 def read_points(path: Path, header: PlyHeader) -> Float[np.ndarray, "N k"]:
     """x y z, and nx ny nz where they are told. Raises `GdnaError` where the file is cut short or has no x, y, z."""
     names = [name for name, _ in header.properties]
-    wanted = [n for n in ("x", "y", "z") if n in names]
+    wanted: list[str] = [n for n in ("x", "y", "z") if n in names]
     if len(wanted) < 3:
         raise GdnaError(f"{path}: vertices with {', '.join(names) or 'nothing'}; expected x, y, z")
     if all(n in names for n in ("nx", "ny", "nz")):

@@ -35,6 +35,9 @@ class PosePrior:
     low: Float[Tensor, " n"]
     high: Float[Tensor, " n"]
 
+    def to(self, device: torch.device) -> PosePrior:
+        return PosePrior(*(t.to(device) for t in (self.mean, self.whitening, self.low, self.high)))
+
 
 @lru_cache(maxsize=1)
 def library_poses() -> Float[np.ndarray, "K 24 3"]:
@@ -96,8 +99,8 @@ def _limits() -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     for name in JOINT_NAMES[1:BODY_JOINTS]:
         side, _, part = name.rpartition("_")
         low, high = np.array(LIMITS.get(part, SHOULDER), float).T
-        rows.append((-high * [-1, 1, 1], -low * [-1, 1, 1]) if side == "right" else (low, high))
         if side == "right":
-            rows[-1] = (np.array([low[0], -high[1], -high[2]]), np.array([high[0], -low[1], -low[2]]))
+            low, high = np.array([low[0], -high[1], -high[2]]), np.array([high[0], -low[1], -low[2]])
+        rows.append((low, high))
     low, high = np.array(rows).transpose(1, 0, 2).reshape(2, -1)
     return np.radians(low - LOOSE), np.radians(high + LOOSE)

@@ -1,7 +1,8 @@
 """A body model boiled down to some points of its skin, posed in batches with derivatives in closed form.
 
 Any `BodyModel` is boiled down by asking it: its canonical vertices and joints are linear in the betas, and linear blend
-skinning carries them. Correctives that depend on the pose (SMPL has some) are left out; they move the skin by millimetres.
+skinning carries them. Correctives that depend on the pose (SMPL has some) are left out; they move the skin by
+millimetres.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class State:
     translation: Float[Tensor, "B 3"]
     scale: Float[Tensor, " B"]
 
-    def __getitem__(self, index: Tensor) -> State:
+    def __getitem__(self, index: Tensor | slice) -> State:
         return State(self.rotations[index], self.betas[index], self.translation[index], self.scale[index])
 
 
@@ -93,7 +94,9 @@ class Puppet:
 
     def pose(self, state: State) -> Posed:
         """Linear blend skinning from the canonical pose, as the body model does it."""
-        turns, places = self._kinematics(state.rotations, self.joints_zero + _combine(state.betas, self.joints_zero_basis))
+        turns, places = self._kinematics(
+            state.rotations, self.joints_zero + _combine(state.betas, self.joints_zero_basis)
+        )
         moves = turns @ self.rest_turns.mT
         rest = self.joints_rest + _combine(state.betas, self.joints_rest_basis)
         points = self.template + _combine(state.betas, self.basis)
@@ -115,7 +118,9 @@ class Puppet:
         frames = torch.stack([_eye_like(posed.turns) if p < 0 else posed.turns[:, p] for p in self.parents], 1)
         # d v = (A phi) x lever; column c is A[:, c] x lever
         columns = torch.linalg.cross(
-            frames.mT[:, None].expand(-1, levers.shape[1], -1, -1, -1), levers[..., None, :].expand(*levers.shape[:-1], 3, 3), dim=-1
+            frames.mT[:, None].expand(-1, levers.shape[1], -1, -1, -1),
+            levers[..., None, :].expand(*levers.shape[:-1], 3, 3),
+            dim=-1,
         )
         turning = columns.flatten(2, 3).mT * scale[..., None]
         count = levers.shape[1]
@@ -152,7 +157,9 @@ class Puppet:
             if parent < 0:
                 places.append(basis[None, :, j].expand(len(turns), -1, -1))
             else:
-                places.append(places[parent] + torch.einsum("bac,sc->bsa", turns[:, parent], basis[:, j] - basis[:, parent]))
+                places.append(
+                    places[parent] + torch.einsum("bac,sc->bsa", turns[:, parent], basis[:, j] - basis[:, parent])
+                )
         return torch.stack(places, 2)
 
 

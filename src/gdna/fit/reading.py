@@ -21,10 +21,10 @@ def read_raw_scan(path: Path | str, intrinsics: Intrinsics | None = None) -> Raw
     """One person from a mesh (OBJ, PLY, GLB, STL, OFF), a cloud (PLY without faces, XYZ; npy or npz of points (N, 3),
     optionally with normals), or a depth image (16-bit PNG in millimetres; npy or npz of metres (H, W)).
 
-    A depth image's intrinsics come from the argument, from the npz itself (fx, fy, cx, cy), or from NAME.json beside it; its
-    points lie in the camera's frame, x right, y down, z ahead, and `eye` is the origin. Vertices that no face uses, and faces
-    without area, are dropped. Raises `GdnaError` where the file is missing, broken, not of a known kind, or has too little in
-    it.
+    A depth image's intrinsics come from the argument, from the npz itself (fx, fy, cx, cy), or from NAME.json beside
+    it; its points lie in the camera's frame, x right, y down, z ahead, and `eye` is the origin. Vertices that no face
+    uses, and faces without area, are dropped. Raises `GdnaError` where the file is missing, broken, not of a known
+    kind, or has too little in it.
     """
     path = Path(path)
     if not path.is_file() or path.stat().st_size == 0:

@@ -13,17 +13,19 @@ Points = tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"] | None]
 
 
 def surface_points(raw: RawScan, count: int, seed: int = 0) -> Points:
-    """About `count` points with unit normals (None: not known): spread evenly over a mesh's area, or drawn from a cloud, all
-    of them where there are fewer.
+    """About `count` points with unit normals (None: not known): spread evenly over a mesh's area, or drawn from a
+    cloud, all of them where there are fewer.
 
-    A mesh's normals are turned outward as a whole, where most of them point to its middle. Raises `GdnaError` for a mesh
-    without area.
+    A mesh's normals are turned outward as a whole, where most of them point to its middle. Raises `GdnaError` for a
+    mesh without area.
     """
     if raw.faces is None:
         kept = np.arange(len(raw.points))
         if len(kept) > count:
             kept = np.sort(np.random.default_rng(seed).choice(len(kept), count, replace=False))
-        return raw.points[kept].astype(np.float64), None if raw.normals is None else raw.normals[kept].astype(np.float64)
+        return raw.points[kept].astype(np.float64), None if raw.normals is None else raw.normals[kept].astype(
+            np.float64
+        )
     vertices, faces = torch.from_numpy(raw.points.astype(np.float64)), torch.from_numpy(raw.faces.astype(np.int64))
     samples = sample_surface(vertices, faces, count, torch.Generator().manual_seed(seed))
     normals = face_normals(vertices, faces)[samples.faces].numpy()

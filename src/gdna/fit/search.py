@@ -13,13 +13,15 @@ from torch import Tensor
 from gdna.body.skeleton import BODY_JOINTS
 from gdna.fit.pose_library import library_poses
 from gdna.fit.puppet import Puppet, State
-from gdna.fit.solve import NORMAL_REACH, Target, squared_distances
+from gdna.fit.solve import BACK, NORMAL_REACH, Target, squared_distances
 from gdna.geometry.rotations import axis_angle_to_matrix
 
 YAWS = 16
 FAR = 0.25  # metres at which a distance stops counting
 AXIS_POSES = 90
 AXIS_MARGIN = 1.1  # an axis whose best pose costs this much more is out
+CLOSER = 3  # times as many as asked for are put in place more exactly
+MOVES = 6
 AT_ONCE = 128  # candidates compared at once
 FACING = 0.2  # cosine to the camera from which a depth image should show a point
 
@@ -34,8 +36,8 @@ class Starts:
 
 
 def candidates(puppet: Puppet, poses: Float[np.ndarray, "K 24 3"], axes: Float[Tensor, "A 3 3"], yaws: int) -> State:
-    """Every pose at every yaw about every axis (rotations from the scan's frame to one with y up), of the average body at
-    the origin; axes change fastest, then yaws."""
+    """Every pose at every yaw about every axis (rotations from the scan's frame to one with y up), of the average body
+    at the origin; axes change fastest, then yaws."""
     rotations = torch.zeros(len(poses), len(puppet.parents), 3)
     known = min(poses.shape[1] if len(puppet.parents) == poses.shape[1] else BODY_JOINTS, len(puppet.parents))
     rotations[:, :known] = torch.from_numpy(poses[:, :known].astype(np.float32))
@@ -48,15 +50,21 @@ def candidates(puppet: Puppet, poses: Float[np.ndarray, "K 24 3"], axes: Float[T
     whole = whole.flatten(0, 1)
     size = len(whole)
     return State(
-        whole, torch.zeros(size, len(puppet.basis)).to(whole), torch.zeros(size, 3).to(whole), torch.ones(size).to(whole)
+        whole,
+        torch.zeros(size, len(puppet.basis)).to(whole),
+        torch.zeros(size, 3).to(whole),
+        torch.ones(size).to(whole),
     )
 
 
-def compare(puppet: Puppet, target: Target, state: State, scales: tuple[float, float]) -> tuple[State, Float[Tensor, " K"]]:
-    """Each state put over the target by its middle and spread, scaled within `scales`; how badly it fits (metres)."""
+def compare(
+    puppet: Puppet, target: Target, state: State, scales: tuple[float, float], moves: int = 1
+) -> tuple[State, Float[Tensor, " K"]]:
+    """Each state put over the target by its middle and spread, scaled within `scales`, and moved by the mean
+    distance of neighbours `moves` times; how badly it fits (metres)."""
     placed, costs = [], []
     for part in torch.arange(len(state.scale), device=state.scale.device).split(AT_ONCE):
-        some, cost = _compare(puppet, target, state[part], scales)
+        some, cost = _compare(puppet, target, state[part], scales, moves)
         placed.append(some)
         costs.append(cost)
     whole = State(*(torch.cat([getattr(s, n) for s in placed]) for n in ("rotations", "betas", "translation", "scale")))
@@ -64,8 +72,9 @@ def compare(puppet: Puppet, target: Target, state: State, scales: tuple[float, f
 
 
 def _compare(
-    puppet: Puppet, target: Target, state: State, scales: tuple[float, float]
+    puppet: Puppet, target: Target, state: State, scales: tuple[float, float], moves: int
 ) -> tuple[State, Float[Tensor, " K"]]:
+    state = State(state.rotations, state.betas, torch.zeros_like(state.translation), torch.ones_like(state.scale))
     posed = puppet.pose(state)
     share = torch.ones_like(posed.points[..., 0])
     middle_scan = target.points.mean(0)
@@ -78,13 +87,13 @@ def _compare(
     scale = ((target.points - middle_scan) ** 2).sum(-1).mean().div(spread).sqrt().clamp(*scales)
     shift = middle_scan - scale[:, None] * middle
     points = posed.points * scale[:, None, None] + shift[:, None]
-    for _ in range(2):
+    forth, back, offset = _distances(target, points, posed.normals)
+    for _ in range(moves):
+        near = (forth < FAR).to(offset)
+        move = (offset * near[..., None]).sum(1) / near.sum(1, keepdim=True).clamp_min(1)
+        points, shift = points + move[:, None], shift + move
         forth, back, offset = _distances(target, points, posed.normals)
-        if _ == 0:
-            near = (forth < FAR).to(offset)
-            move = (offset * near[..., None]).sum(1) / near.sum(1, keepdim=True).clamp_min(1)
-            points, shift = points + move[:, None], shift + move
-    cost = forth.clamp_max(FAR).mean(1) + (back.clamp_max(FAR) * share).sum(1) / total[:, 0]
+    cost = forth.clamp_max(FAR).mean(1) + BACK * (back.clamp_max(FAR) * share).sum(1) / total[:, 0]
     return State(state.rotations, state.betas, shift, scale), cost
 
 
@@ -115,9 +124,11 @@ def best_starts(
         possible = (by_axis < AXIS_MARGIN * by_axis.min()).nonzero()[:, 0]
         possible = possible[by_axis[possible].argsort()][:2]
     state, cost = compare(puppet, target, candidates(puppet, poses, axes[possible], YAWS), scales)
-    order = cost.argsort()[:keep]
+    order = cost.argsort()[: CLOSER * keep]
+    state, cost = compare(puppet, target, state[order], scales, MOVES)
+    closer = cost.argsort()[:keep]
     axis = possible.to(order.device)[order % len(possible)]
-    return Starts(state[order], cost[order], axis)
+    return Starts(state[closer], cost[closer], axis[closer])
 
 
 def unlike(puppet: Puppet, state: State, cost: Float[Tensor, " K"], keep: int, apart: float) -> Int[Tensor, " k"]:

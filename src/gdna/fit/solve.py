@@ -22,6 +22,7 @@ from gdna.geometry.rotations import axis_angle_to_matrix, cross_matrix, matrix_t
 NORMAL_REACH = 0.15  # metres that opposite normals count as in the search for neighbours, halved
 MEASURES = 300.0  # as many independent measurements are the points of either direction worth
 INSIDE = 3.0  # how much more a scan point counts that lies nearer to the body than clothes usually do
+BACK = 0.7  # what body points far from the scan cost, where the other way costs 1: scans have holes
 AGREEING = 0.0  # cosine of two normals from which a pair counts
 PAIRS_AT_ONCE = 2_000_000
 FACING = 0.2  # cosine to the camera from which a depth image should show a point
@@ -68,7 +69,7 @@ class Solver:
     def __init__(self, puppet: Puppet, target: Target, prior: PosePrior) -> None:
         usual, spread, _ = by_bone(puppet.parents)
         device = puppet.template.device
-        self.puppet, self.target, self.prior = puppet, target, prior
+        self.puppet, self.target, self.prior = puppet, target, prior.to(device)
         self.usual = puppet.weights @ usual.to(device)
         self.spread = puppet.weights @ spread.to(device)
 
@@ -76,10 +77,10 @@ class Solver:
         """Mean robust cost (0..1) of scan points and of body points, and a little of the priors."""
         posed = self.puppet.pose(state)
         total = torch.zeros_like(state.scale)
-        for pairs in self._pairs(posed):
+        for pairs, worth in zip(self._pairs(posed), (1.0, BACK), strict=True):
             cost = 1 - self._robust(pairs, stage).sqrt()
             share = pairs.share / self.spread[pairs.body]
-            total = total + (cost * share).sum(1) / share.sum(1).clamp_min(1e-6)
+            total = total + worth * (cost * share).sum(1) / share.sum(1).clamp_min(1e-6)
         residual, _ = self._pose_terms(state)
         prior = (residual**2).sum(1) * stage.prior + (state.betas**2).sum(1)
         return total + 2e-4 * prior
@@ -115,15 +116,19 @@ class Solver:
         if normals is not None:
             agree = (normal * normals).sum(-1) > AGREEING
             agree_back = (posed.normals * normals[back]).sum(-1) > AGREEING
-        share = torch.ones_like(posed.points[..., 0])
-        if self.target.eye is not None:
-            sight = torch.nn.functional.normalize(self.target.eye - posed.points, dim=-1)
-            share = ((sight * posed.normals).sum(-1) > FACING).to(share)
+        share = self.facing(posed).to(posed.points)
         every = torch.arange(back.shape[1], device=back.device).expand_as(back)
         return (
             _Pairs(scan - point, normal, agree, body, torch.ones_like(point[..., 0])),
             _Pairs(scan[back] - posed.points, posed.normals, agree_back, every, share),
         )
+
+    def facing(self, posed: Posed) -> Bool[Tensor, "B V"]:
+        """Which body points a depth camera could see, were nothing before them; all where there is no camera."""
+        if self.target.eye is None:
+            return torch.ones_like(posed.points[..., 0], dtype=torch.bool)
+        sight = torch.nn.functional.normalize(self.target.eye - posed.points, dim=-1)
+        return (sight * posed.normals).sum(-1) > FACING
 
     def _features(self, posed: Posed) -> tuple[Float[Tensor, "N k"], Float[Tensor, "B V k"]]:
         """What neighbours are close in: places and, where they are known, normals."""
@@ -192,7 +197,9 @@ class Solver:
         diagonal[:, shape] += stage.betas
         gradient[:, shape] -= stage.betas * state.betas
         turn, move, grow, bend = (t**-2 for t in TRUST)
-        trust = [turn] * (3 * bones) + [move] * 3 + [grow if stage.free_scale else 1e12] + [bend] * (size - 3 * bones - 4)
+        trust = (
+            [turn] * (3 * bones) + [move] * 3 + [grow if stage.free_scale else 1e12] + [bend] * (size - 3 * bones - 4)
+        )
         diagonal += torch.tensor(trust, device=normal.device)
 
     def _moved(self, state: State, change: Float[Tensor, "B P"]) -> State:
@@ -219,7 +226,9 @@ def _nearest_both(
 
 def squared_distances(scan: Float[Tensor, "N k"], body: Float[Tensor, "B V k"]) -> Float[Tensor, "B N V"]:
     """Rounding may make them slightly negative."""
-    return torch.baddbmm((body**2).sum(-1)[:, None], scan.expand(len(body), -1, -1), body.mT, alpha=-2).add_((scan**2).sum(-1)[:, None])
+    return torch.baddbmm((body**2).sum(-1)[:, None], scan.expand(len(body), -1, -1), body.mT, alpha=-2).add_(
+        (scan**2).sum(-1)[:, None]
+    )
 
 
 def _left_inverse(vector: Float[Tensor, "B n 3"]) -> Float[Tensor, "B n 3 3"]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gdna.body.skeleton import JOINT_NAMES, JOINTS_OF
@@ -24,7 +23,8 @@ class Verdict:
 
 NEAR = 0.05  # metres from the body and its usual clothes
 EXPLAINED = 0.85
-MARGIN = 0.04
+MARGIN = 0.02  # of the cost
+UNLIKE = 0.04  # metres between the joints of two hypotheses, in the mean, from which they are not the same
 SEEN = 0.35
 EXTREME = 4.0  # betas
 TRIMMED = 0.9
@@ -37,8 +37,11 @@ def judge(solver: Solver, best: State, rival: State | None, cost: Float[Tensor, 
     ordered = forth[0].sort().values
     residual = float(ordered[: max(int(TRIMMED * len(ordered)), 1)].mean() * 1000)
     explained = float((forth[0] < NEAR).float().mean())
-    margin = float((cost[1] - cost[0]) / cost[0]) if rival is not None else 1.0
-    unseen = _unseen(solver, back[0])
+    margin = 1.0
+    if rival is not None:
+        apart = (solver.puppet.pose(rival).joints - posed.joints).norm(dim=-1).mean()
+        margin = float((cost[1] - cost[0]) / cost[0]) if float(apart) > UNLIKE else 1.0
+    unseen = _unseen(solver, back[0], solver.facing(posed)[0])
     reasons = []
     if explained < EXPLAINED:
         reasons.append(f"{100 * (1 - explained):.0f} % of the points lie over {1000 * NEAR:.0f} mm from the body")
@@ -51,11 +54,11 @@ def judge(solver: Solver, best: State, rival: State | None, cost: Float[Tensor, 
     return Verdict(residual, "; ".join(reasons), explained, margin, unseen)
 
 
-def _unseen(solver: Solver, excess: Float[Tensor, " V"]) -> tuple[str, ...]:
+def _unseen(solver: Solver, excess: Float[Tensor, " V"], facing: Bool[Tensor, " V"]) -> tuple[str, ...]:
     names = JOINTS_OF.get(solver.puppet.parents, JOINT_NAMES)
-    seen = []
+    unseen = []
     for bone, name in enumerate(names):
-        own = solver.puppet.owner == bone
+        own = (solver.puppet.owner == bone) & facing
         if int(own.sum()) >= 8 and float((excess[own] < NEAR).float().mean()) < SEEN:
-            seen.append(name)
-    return tuple(seen)
+            unseen.append(name)
+    return tuple(unseen)
