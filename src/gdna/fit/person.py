@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gdna.evaluate.surface import Surface
-from gdna.extract.avatar_mesh import extract_avatar
+from gdna.extract.avatar_mesh import Geometry, MeshQuality, extract_avatar
 from gdna.extract.pose import pose_mesh
 from gdna.fit.codes import fit_shape
 from gdna.fit.details import fit_detail
@@ -82,7 +82,8 @@ def fit_person(
     guess = replace(guess, subject=replace(subject, detail=z_detail[None]))
     if settings.refine:
         guess = refine(guess, settings, watch)
-    mesh = mesh_of(guess, settings.resolution)
+    geometry: Geometry = "coarse" if settings.refine or settings.residual else "fine"  # what the scan has, or predicted
+    mesh = mesh_of(guess, settings.resolution, geometry)
     if settings.residual:
         mesh = add_residual(mesh, wearer.transforms(), evidence, settings.reach, watch)
     if settings.refine or settings.residual:  # such a mesh travels in files, and what sees poses cannot
@@ -100,11 +101,12 @@ def fit_person(
     )  # fmt: skip
 
 
-def mesh_of(guess: Guess, resolution: int) -> AvatarMesh:
+def mesh_of(guess: Guess, resolution: int, geometry: Geometry = "coarse") -> AvatarMesh:
     """The canonical mesh of a guess."""
     wearer = guess.wearer
     skin, joints = wearer.vertices_canonical, wearer.joints_canonical
-    return extract_avatar(guess.network, guess.subject, skin, joints, wearer.parents, resolution)
+    quality = MeshQuality(geometry)
+    return extract_avatar(guess.network, guess.subject, skin, joints, wearer.parents, resolution, quality)
 
 
 def posed_mesh(mesh: AvatarMesh, wearer: Wearer) -> PosedMesh:
