@@ -221,7 +221,7 @@ def test_codes_explain_the_model_s_own_person(model, guess):
 
 def test_the_pose_is_corrected(model, guess):
     off = guess.wearer.moved(guess.wearer.joint_rotations, guess.wearer.translation + torch.tensor([0.01, 0.0, 0.0]))
-    settings = replace(SMALL, steps=10, starts=STARTS, points=600)
+    settings = replace(SMALL, steps=14, starts=STARTS, points=600)
     fit = fit_shape(model.network, off, guess.evidence, settings, 5.0, unwatched)
     before = (off.joints() - guess.wearer.joints()).norm(dim=-1).mean()
     after = (fit.wearer.joints() - guess.wearer.joints()).norm(dim=-1).mean()

@@ -149,6 +149,13 @@ def test_grids_of_weights_and_of_transforms_serve_alike():
         assert torch.equal(answer.points_canonical, answers[0].points_canonical)
 
 
+def test_lost_points_may_be_left():
+    weights, transforms = small_weights(), bent()
+    posed = skin(cloud(), transforms, weights).detach()
+    nothing = replace(SETTINGS, fused=FusedSettings(candidate=0.0, rescue_evaluations=0))
+    assert not find_correspondences(posed, transforms, weights, nothing).converged.any()
+
+
 def test_what_cannot_run_says_why():
     weights = small_weights()
     with pytest.raises(GdnaError, match="'fused': found a device of type meta, expected cuda or cpu; backend 'auto'"):

@@ -111,7 +111,8 @@ class TorchEngine:
         """What leads near a root, polished on the networks; points left without one, from every start."""
         candidate = self.keep(on_grid.points, on_grid.norms, settings.fused.candidate, settings.fused.merge)
         points, norms = _polished(points_posed, bone_transforms, self, settings, on_grid, candidate)
-        points, norms = _rescued(points_posed, bone_transforms, self, settings, starts, points, norms)
+        if settings.fused.rescue_evaluations:
+            points, norms = _rescued(points_posed, bone_transforms, self, settings, starts, points, norms)
         return Refined(points, norms, torch.zeros((), dtype=torch.int64, device=points.device))
 
 

@@ -73,10 +73,11 @@ class TritonEngine:
         for evaluations in fused.evaluations:
             room = int(fused.more_room * room)
             some = fused_triton.polish(entries, some, self.networks, bone_transforms, settings, evaluations, room)
-        lost = fused_triton.lost(norms, settings.tolerance, self.room(fused.rescue_room, count))
-        fused_triton.polish(
-            entries, lost, self.networks, bone_transforms, settings, fused.rescue_evaluations, 1, starts
-        )
+        if fused.rescue_evaluations:
+            lost = fused_triton.lost(norms, settings.tolerance, self.room(fused.rescue_room, count))
+            fused_triton.polish(
+                entries, lost, self.networks, bone_transforms, settings, fused.rescue_evaluations, 1, starts
+            )
         return Refined(entries.points, norms, (first.counts - first.room).clamp_min(0).sum())
 
     def room(self, share: float, points: int) -> int:

@@ -35,7 +35,7 @@ class FusedSettings:
     merge: float = 5e-3  # candidates closer than this are one, metres
     evaluations: tuple[int, ...] = (2, 2, 7)  # of the networks per candidate, then of those that did not converge
     more_room: float = 0.5  # how much of the room every next turn has; on a GPU
-    rescue_evaluations: int = 15  # from every start, of points that have no root by then
+    rescue_evaluations: int = 15  # from every start, of points that have no root by then; 0: they are left without
     rescue_room: float = 0.02  # such points that are held, as a share; on a GPU
     room: float = 3.0  # candidates per point that are held; on a GPU
 

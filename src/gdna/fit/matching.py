@@ -21,7 +21,7 @@ from gdna.geometry.arithmetic import full_precision
 from gdna.geometry.cores import each
 from gdna.geometry.linalg import inverse_3x3, matvec
 
-NEWTON_STEPS, CHORD_STEPS = 2, 2
+NEWTON_STEPS, CHORD_STEPS = 3, 1
 LONGEST_STEP = 0.1  # metres
 FOUND_WITHIN = 1e-4  # metres between a posed point and its correspondence carried there
 OTHER_WITHIN, OTHER_APART = 0.15, 0.12  # metres: of another limb, posed; of limbs that are others, canonical

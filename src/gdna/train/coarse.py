@@ -90,8 +90,10 @@ class Room:
         return replace(self, share=1.25 * self.share)
 
     def search(self, settings: SearchSettings) -> SearchSettings:
+        """For this room. Without the rescue of lost points, which costs as much as the rest of the search: of a trained
+        model's points 1.5 % more are then without a root, none of them inside the scan (measured on eight scans)."""
         fused = settings.fused
-        wider = replace(fused, room=self.share * fused.room)
+        wider = replace(fused, room=self.share * fused.room, rescue_evaluations=0)
         return replace(settings, fused=wider)
 
 
