@@ -16,7 +16,7 @@ BINS = 24
 COLOUR = "#5b7a99"
 COLUMNS = 3
 CELL = (4.2, 3.0)  # inches
-MOST_BARS = 30
+MOST_BARS = 45
 
 
 def write_plots(statistics: Statistics, folder: Path | str) -> list[Path]:
