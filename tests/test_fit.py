@@ -131,7 +131,7 @@ def test_matches_follow_the_bones_as_the_implicit_gradient_says(model, guess):
     assert torch.allclose(mine, plain, atol=2e-4)  # m: what a match may miss by
     gradients = [torch.autograd.grad((x * direction).sum(), transforms)[0] for x in (mine, plain)]
     error = (gradients[0] - gradients[1]).norm() / gradients[1].norm()
-    assert error < 0.01  # the Jacobian is the one before the last steps
+    assert error < 1e-3  # rounding: a few of the Jacobians are nearly singular
 
 
 def test_table_takes_the_largest_root_of_some_samples():

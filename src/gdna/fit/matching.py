@@ -21,7 +21,7 @@ from gdna.geometry.arithmetic import full_precision
 from gdna.geometry.cores import each
 from gdna.geometry.linalg import inverse_3x3, matvec
 
-NEWTON_STEPS, CHORD_STEPS = 3, 1
+NEWTON_STEPS, CHORD_STEPS = 2, 2
 LONGEST_STEP = 0.1  # metres
 FOUND_WITHIN = 1e-4  # metres between a posed point and its correspondence carried there
 OTHER_WITHIN, OTHER_APART = 0.15, 0.12  # metres: of another limb, posed; of limbs that are others, canonical
@@ -117,16 +117,16 @@ def _newton(
     weights_at: BoundWeights,
 ) -> Matches:
     """Steps with the Jacobian where a point is, then cheap ones with the last of them."""
-    x, inverse = start, start.new_zeros(len(start), 3, 3)
+    x = start
     for _ in range(NEWTON_STEPS):
         posed, jacobians = skin_with_jacobian(x[None], transforms[None], weights_at)
         inverse = inverse_3x3(jacobians.posed[0])
         x = x - _short(matvec(inverse, posed[0] - points_posed))
     for _ in range(CHORD_STEPS):
         x = x - _short(matvec(inverse, skin(x[None], transforms[None], weights_at)[0] - points_posed))
-    weights = weights_at(x[None])
-    residual = transform(blend_transforms(weights, transforms[None])[0], x) - points_posed
-    return Matches(points_posed, x, weights[0], inverse, residual.norm(dim=-1) < FOUND_WITHIN)
+    posed, jacobians = skin_with_jacobian(x[None], transforms[None], weights_at)
+    found = (posed[0] - points_posed).norm(dim=-1) < FOUND_WITHIN
+    return Matches(points_posed, x, weights_at(x[None])[0], inverse_3x3(jacobians.posed[0]), found)
 
 
 def _short(step: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
