@@ -100,6 +100,7 @@ def test_help_is_quick_and_brings_neither_torch_nor_hydra():
         "import sys; from gdna.apps.cli import main\n"
         "assert main(['--help']) == main(['train', '--help']) == main(['generate', '-h']) == 0\n"
         "assert main(['scans']) == main(['scans', '-h']) == main(['scans', 'export', '--help']) == 0\n"
+        "assert main(['fit', '--help']) == 0\n"
         "assert not {'torch', 'numpy', 'hydra', 'omegaconf'} & set(sys.modules)"
     )
     start = time.monotonic()

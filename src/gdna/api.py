@@ -1,4 +1,5 @@
-"""gdna in a program: load a model, draw people, mesh and animate them, look at them, take them elsewhere."""
+"""gdna in a program: load a model, draw people, mesh and animate them, fit them to scans, look at them, take them
+elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ from jaxtyping import UInt8
 
 from gdna.data.motion import load_motion, shipped_motions
 from gdna.export.glb import write_glb
+from gdna.fit.front_door import fit
+from gdna.fit.person import FittedAvatar
+from gdna.fit.person_settings import FitSettings
 from gdna.generate.animation import Animation
 from gdna.generate.filming import film_camera
 from gdna.generate.loading import load
@@ -19,9 +23,12 @@ from gdna.types import AvatarMesh, Motion, PosedMesh
 __all__ = [
     "Animation",
     "Avatar",
+    "FitSettings",
+    "FittedAvatar",
     "Model",
     "Motion",
     "Person",
+    "fit",
     "load",
     "motion",
     "motions",

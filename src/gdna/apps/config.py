@@ -32,7 +32,7 @@ SMPL_MODELS = "body, body_path and gender, for a model of SMPL bodies"
 AS_IN = "as_in"  # metadata: the verb whose help explains these keys
 
 
-def _as_in(verb: str, meaning: str) -> dict[str, str]:
+def as_in(verb: str, meaning: str) -> dict[str, str]:
     """For nested keys that help mentions in one line only."""
     return {AS_IN: verb, HELP: meaning}
 
@@ -196,7 +196,7 @@ class Precompute:
     datamodule: DataModule = field(default_factory=DataModule)
     model: ModelKeys = field(
         default_factory=ModelKeys,
-        metadata=_as_in("train", CONTRADICTION),
+        metadata=as_in("train", CONTRADICTION),
     )
 
 
@@ -267,10 +267,10 @@ class Generate(GenerateSettings):
     expname: str = key("open", "your experiment below outputs; open: the shipped model")
     device: str = key("auto", "cpu, cuda, cuda:1 or auto")
     out: str | None = key(None, "folder of the results; null: outputs/<expname>/videos")
-    datamodule: DataModule = field(default_factory=DataModule, metadata=_as_in("train", SMPL_MODELS))
+    datamodule: DataModule = field(default_factory=DataModule, metadata=as_in("train", SMPL_MODELS))
     model: ModelKeys = field(
         default_factory=ModelKeys,
-        metadata=_as_in("train", CONTRADICTION),
+        metadata=as_in("train", CONTRADICTION),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdna.apps import config, config_scans
+from gdna.apps import config, config_fit, config_scans
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,20 @@ VERBS = {
             ),
             "no unfinished film is left behind",
             ("datamodule", "experiments"),
+        ),
+        Verb(
+            "fit",
+            "turn raw scans into avatars that move: codes, pose, rigged mesh, a report with its errors",
+            config_fit.Fit,
+            "gdna.apps.fit",
+            (
+                "fit scan.ply body=params.npz out=outputs/fit/scan",
+                "fit scan.obj refine=true residual=true preview=true",
+                "fit data/my_scans body=data/my_bodies out=outputs/fit tot=4 id=0",
+            ),
+            "finished scans are kept; the same command fits the others",
+            ("datamodule",),
+            positional="scan",
         ),
         Verb(
             "bench",

@@ -94,7 +94,8 @@ def _with_details_of(avatar: Future[Avatar], person: Person) -> Avatar:
 
 
 def _same_shape(one: Person, other: Person) -> bool:
-    return torch.equal(one.z_shape, other.z_shape) and torch.equal(one.betas, other.betas)
+    same = torch.equal(one.z_shape, other.z_shape) and torch.equal(one.betas, other.betas)
+    return same and one.own_mesh is None and other.own_mesh is None
 
 
 @contextmanager

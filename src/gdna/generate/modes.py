@@ -6,7 +6,7 @@ What changes in a mode follows the original; interp and sample may also change b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, pairwise
 
 import numpy as np
@@ -61,13 +61,13 @@ def interp(scene: Scene) -> Iterator[Frame]:
 def z_shape(scene: Scene) -> Iterator[Frame]:
     """Only the shape code changes, between training people's; mean detail, mean body, zero pose."""
     base = scene.base
-    return _standing(scene, lambda someone: replace(base, z_shape=someone.z_shape))
+    return _standing(scene, lambda someone: base.with_codes(z_shape=someone.z_shape))
 
 
 def z_detail(scene: Scene) -> Iterator[Frame]:
     """Only the detail code changes, between training people's; mean shape, mean body, zero pose."""
     base = scene.base
-    return _standing(scene, lambda someone: replace(base, z_detail=someone.z_detail))
+    return _standing(scene, lambda someone: base.with_codes(z_detail=someone.z_detail))
 
 
 def betas(scene: Scene) -> Iterator[Frame]:
@@ -78,7 +78,7 @@ def betas(scene: Scene) -> Iterator[Frame]:
     for step in np.linspace(0, len(way) - 1, min(scene.frames, len(way))).round().astype(int).tolist():
         changed = base.betas.clone()
         changed[0] = way[step]
-        yield _zero_pose(replace(base, betas=changed), key=step == 0 or abs(float(way[step])) == max(BETAS_PATH))
+        yield _zero_pose(base.with_codes(betas=changed), key=step == 0 or abs(float(way[step])) == max(BETAS_PATH))
 
 
 def thetas(scene: Scene) -> Iterator[Frame]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -84,7 +84,13 @@ class Model:
                 f"{path}: betas, shape and detail of {found} numbers, the model {self.name} takes {expected}; "
                 "load it with the model that made it"
             )
-        return self.person(record.betas, record.shape, record.detail)
+        if record.mesh is not None and record.mesh.parents != self.body.parents:
+            raise GdnaError(
+                f"{path}: a mesh on {len(record.mesh.parents)} bones, the model {self.name} has "
+                f"{len(self.body.parents)}; load it with the model that made it"
+            )
+        person = self.person(record.betas, record.shape, record.detail)
+        return person if record.mesh is None else replace(person, own_mesh=_on(record.mesh, self.device))
 
     def _codes(self) -> tuple[torch.nn.Embedding, torch.nn.Embedding]:
         return self.network.z_shapes, self.network.z_details
@@ -92,12 +98,16 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Someone the model can make: body shape, shape code, detail code."""
+    """Someone the model can make: body shape, shape code, detail code.
+
+    A person fitted to a scan may have a canonical mesh of its own, which the codes alone do not make.
+    """
 
     model: Model
     betas: Float[Tensor, " S"] = field(repr=False)
     z_shape: Float[Tensor, " Z"] = field(repr=False)
     z_detail: Float[Tensor, " Zd"] = field(repr=False)
+    own_mesh: AvatarMesh | None = field(default=None, repr=False)
 
     @property
     def codes(self) -> Codes:
@@ -106,14 +116,18 @@ class Person:
     def blend(self, other: Person, share: float) -> Person:
         """The person `share` of the way to `other`, in codes and body shape."""
         pairs = ((self.betas, other.betas), (self.z_shape, other.z_shape), (self.z_detail, other.z_detail))
-        return Person(self.model, *(torch.lerp(a, b, share) for a, b in pairs))
+        betas, z_shape, z_detail = (torch.lerp(a, b, share) for a, b in pairs)
+        return Person(self.model, betas, z_shape, z_detail)
 
     def mesh(self, resolution: int = RESOLUTION, geometry: Geometry = "fine") -> Avatar:
         """The person as a canonical mesh, `resolution` cells along the longest side; "fine": predicted folds move its
         vertices, "coarse": they are in its normals only.
 
-        Raises `GdnaError` where the model has no surface there (it is hardly trained).
+        Their own mesh, where they have one. Raises `GdnaError` where the model has no surface there (it is hardly
+        trained).
         """
+        if self.own_mesh is not None:
+            return Avatar(**vars(self.own_mesh))
         network, body = self.model.network, self.model.body
         parameters = BodyParams(
             self.betas[None], self.betas.new_zeros(1, len(body.parents), 3), self.betas.new_zeros(1, 3)
@@ -129,7 +143,25 @@ class Person:
     def save(self, path: Path | str) -> None:
         """Write the person's numbers (npz); `Model.load_person` makes the same person again."""
         pose = torch.zeros(len(self.model.body.parents), 3)
-        save_avatar(path, AvatarRecord(self.z_shape, self.z_detail, self.betas, pose, torch.zeros(3)))
+        save_avatar(path, self.record(pose, torch.zeros(3)))
+
+    def record(self, joint_rotations: Float[Tensor, "J 3"], translation: Float[Tensor, " 3"]) -> AvatarRecord:
+        """What a file keeps of the person, in a pose."""
+        return AvatarRecord(self.z_shape, self.z_detail, self.betas, joint_rotations, translation, self.own_mesh)
+
+    def with_codes(
+        self,
+        betas: Float[Tensor, " S"] | None = None,
+        z_shape: Float[Tensor, " Z"] | None = None,
+        z_detail: Float[Tensor, " Zd"] | None = None,
+    ) -> Person:
+        """The person with some numbers changed: made by the model, without a mesh of its own."""
+        return Person(
+            self.model,
+            self.betas if betas is None else betas,
+            self.z_shape if z_shape is None else z_shape,
+            self.z_detail if z_detail is None else z_detail,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,3 +171,14 @@ class Avatar(AvatarMesh):
     def animate(self, motion: Motion) -> Animation:
         """The posed meshes of a clip, made as they are asked for."""
         return animate(self, motion)
+
+
+def _on(mesh: AvatarMesh, device: torch.device) -> AvatarMesh:
+    return AvatarMesh(
+        mesh.vertices.to(device),
+        mesh.faces.to(device),
+        mesh.normals.to(device),
+        mesh.skin_weights.to(device),
+        mesh.joints.to(device),
+        mesh.parents,
+    )

@@ -1,0 +1,219 @@
+"""What a placed scan says of the person: points on its surface, and points known to lie inside or outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from gdna.data.inside import Solids, components, inside
+from gdna.data.surface import orient_outward, sample_outer, sample_surface
+from gdna.errors import GdnaError
+from gdna.evaluate.surface import Surface, nearest_points, outer_surface
+from gdna.fit.cleaning import floor, stray
+from gdna.fit.cloud import estimate_normals, turned_out
+from gdna.fit.types import Placement, RawScan
+
+FAR = 0.4  # metres from the body beyond which nothing is worn
+NEAR_SIGMA = (0.003, 0.010, 0.030)  # metres: a third of the samples each
+BOX_MARGIN = 0.05  # metres
+OPEN_AT = 0.05  # share of undecided winding numbers from which a mesh does not say what is inside
+COVERED_STEP = 0.0005  # metres above a surface, where what covers it is looked for
+UNDECIDED = 0.25  # from the next whole number
+MAIN_PART = 0.01  # of the area: components that are asked
+DEEP = 0.02  # metres under the skin: inside whatever is worn, even if the body is a little off
+THIN = 0.02  # metres under a surface: deeper may be behind a hand
+FREE = 0.3  # metres from the body: outside whatever is worn
+ALONG_RAY = (0.3, 0.99)  # of the way from a camera to the point it saw
+MIN_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """In the body's frame (posed), metres. `near` are samples around the surface, `box` in the space around."""
+
+    surface_points: Float[np.ndarray, "K 3"]
+    surface_normals: Float[np.ndarray, "K 3"]  # unit, outward
+    near_points: Float[np.ndarray, "N 3"]
+    near_inside: Bool[np.ndarray, " N"]
+    box_points: Float[np.ndarray, "M 3"]
+    box_inside: Bool[np.ndarray, " M"]
+    target: Surface | None  # the scan's outer surface, as distances are measured to it; None: it has no faces
+    seen: Surface | None  # the part of it that nothing covers, be it a millimetre above
+    solid: bool  # whether the scan itself says what is inside; else only the sides of its surface and the body do
+
+
+def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng: np.random.Generator) -> Evidence:
+    """`samples` around the surface, half as many on it, a quarter in the space around; `body` is the posed skin.
+
+    Raises `GdnaError` where hardly anything of the scan lies near the body.
+    """
+    placed = placement(raw.points.astype(np.float64))
+    surface = None if raw.faces is None else _near_part(Surface(placed, raw.faces.astype(np.int64)), body, raw.name)
+    if surface is not None and is_solid(surface, rng):
+        return _of_solid(surface, samples, rng)
+    eye = None if raw.eye is None else placement(raw.eye[None].astype(np.float64))[0]
+    normals = None if raw.normals is None else raw.normals @ placement.rotation.T
+    points, normals = (
+        _cloud_surface(placed, normals, eye, body, raw.name)
+        if surface is None
+        else _open_surface(surface, body, samples // 2, rng)
+    )
+    return _of_open(points, normals, surface, eye, body, samples, rng)
+
+
+def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> bool:
+    """Whether winding numbers decide nearly everywhere: no matter small holes, but not for half a person."""
+    import igl
+
+    solids = Solids.of(surface.vertices, surface.faces)
+    low, high = surface.vertices.min(0), surface.vertices.max(0)
+    on = sample_surface(surface.vertices, surface.faces, count, rng)[0]
+    points = np.concatenate([rng.uniform(low, high, (count, 3)), on + NEAR_SIGMA[1] * rng.normal(size=on.shape)])
+    area = np.linalg.norm(_area_vectors(surface), axis=1)
+    undecided = np.zeros(len(points), bool)
+    for part in solids.open:
+        if area[part].sum() < MAIN_PART * area.sum():
+            continue
+        used, local = np.unique(surface.faces[part], return_inverse=True)
+        winding = igl.fast_winding_number(surface.vertices[used], local.reshape(-1, 3).astype(np.int64), points)
+        undecided |= np.abs(winding - np.round(winding)) > UNDECIDED
+    return bool(undecided.mean() < OPEN_AT)
+
+
+def _of_solid(surface: Surface, samples: int, rng: np.random.Generator) -> Evidence:
+    vertices = surface.vertices
+    solids = Solids.of(vertices, orient_outward(vertices, surface.faces))
+    on, normals = sample_outer(solids, samples // 2, rng)
+    near = on[rng.integers(0, len(on), samples)]
+    near = near + rng.choice(NEAR_SIGMA, (samples, 1)) * rng.normal(size=near.shape)
+    box = rng.uniform(vertices.min(0) - BOX_MARGIN, vertices.max(0) + BOX_MARGIN, (samples // 4, 3))
+    outer = outer_surface(surface)
+    return Evidence(
+        on, normals, near, solids.contain(near), box, solids.contain(box), outer, _uncovered(outer, solids), True
+    )
+
+
+def _uncovered(outer: Surface, solids: Solids) -> Surface:
+    """Skin that shimmers through thin clothes counts as outer, but to draw a surface to both would make it rough."""
+    above = outer.vertices[outer.faces].mean(1) + COVERED_STEP * outer.normals()
+    return Surface(outer.vertices, outer.faces[~solids.contain(above)])
+
+
+def _of_open(
+    points: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    target: Surface | None,
+    eye: Float[np.ndarray, " 3"] | None,
+    body: Surface,
+    samples: int,
+    rng: np.random.Generator,
+) -> Evidence:
+    """Both sides of the surface nearby; what is deep in the body is inside, what is far from it or was seen through is
+    outside."""
+    chosen = rng.integers(0, len(points), samples // 2)
+    on, out = points[chosen], normals[chosen]
+    depth = np.abs(rng.normal(size=(len(on), 1))) * rng.choice(NEAR_SIGMA, (len(on), 1))
+    near = np.concatenate([on + depth * out, on - np.minimum(depth, THIN) * out])
+    near_inside = np.repeat([False, True], len(on))
+    right = _on_their_side(near, near_inside, points, normals)
+    box, box_inside = _around_body(body, samples // 4, rng)
+    if eye is not None:
+        along = rng.uniform(*ALONG_RAY, (samples // 8, 1))
+        through = eye + along * (points[rng.integers(0, len(points), samples // 8)] - eye)
+        box, box_inside = np.concatenate([box, through]), np.append(box_inside, np.zeros(len(through), bool))
+    kept = rng.permutation(len(points))[: samples // 2]
+    return Evidence(
+        points[kept], normals[kept], near[right], near_inside[right], box, box_inside, target, target, False
+    )
+
+
+def _on_their_side(
+    near: Float[np.ndarray, "N 3"],
+    near_inside: Bool[np.ndarray, " N"],
+    points: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+) -> Bool[np.ndarray, " N"]:
+    """Whether the surface nearest to each sample agrees on which side it is (across thin parts it may not)."""
+    from scipy.spatial import cKDTree
+
+    nearest = cKDTree(points).query(near)[1]
+    below = ((near - points[nearest]) * normals[nearest]).sum(1) < 0
+    return below == near_inside
+
+
+def _around_body(
+    body: Surface, count: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "M 3"], Bool[np.ndarray, " M"]]:
+    low, high = body.vertices.min(0) - 2 * FREE, body.vertices.max(0) + 2 * FREE
+    on, normals = sample_surface(body.vertices, body.faces, count, rng)
+    under = on - rng.uniform(DEEP, 0.1, (count, 1)) * normals
+    points = np.concatenate([rng.uniform(low, high, (count, 3)), under])
+    distance = np.sqrt(nearest_points(points, body)[0])
+    in_body = inside(body.vertices, body.faces, points)
+    known = np.where(in_body, distance > 0.9 * DEEP, distance > FREE)
+    return points[known], in_body[known]
+
+
+def _near_part(surface: Surface, body: Surface, name: str) -> Surface:
+    """The faces that a person in this body can be wearing: floors, walls and stray bits are left out."""
+    near = (_distance(surface.vertices, body) < FAR) & ~floor(surface.vertices)
+    faces = surface.faces[near[surface.faces].all(1)]
+    if len(faces) < MIN_POINTS:
+        raise GdnaError(
+            f"{name}: {len(faces)} of {len(surface.faces)} faces lie within {FAR} m of the body; do scan and body "
+            "parameters belong together (same unit, frame and translation)?"
+        )
+    used, local = np.unique(faces, return_inverse=True)
+    return Surface(surface.vertices[used], local.reshape(-1, 3))
+
+
+def _open_surface(
+    surface: Surface, body: Surface, count: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    """Samples of an open mesh; each component's orientation is put to the vote by the body."""
+    vectors, middle = _area_vectors(surface), surface.vertices[surface.faces].mean(1)
+    agrees = (vectors * _outward(middle, body)).sum(1)
+    faces = surface.faces.copy()
+    for part in components(faces, len(surface.vertices)):
+        if agrees[part].sum() < 0:
+            faces[part] = faces[part][:, ::-1]
+    return sample_surface(surface.vertices, faces, count, rng)
+
+
+def _cloud_surface(
+    points: Float[np.ndarray, "N 3"],
+    normals: Float[np.ndarray, "N 3"] | None,
+    eye: Float[np.ndarray, " 3"] | None,
+    body: Surface,
+    name: str,
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    near = (_distance(points, body) < FAR) & ~floor(points)
+    if near.sum() >= MIN_POINTS:
+        near[near] = ~stray(points[near])
+    if near.sum() < MIN_POINTS:
+        raise GdnaError(
+            f"{name}: {near.sum()} of {len(points)} points lie within {FAR} m of the body; do scan and body parameters "
+            "belong together (same unit, frame and translation)?"
+        )
+    points = points[near]
+    hint = _outward(points, body) if eye is None else eye - points
+    return points, estimate_normals(points, hint) if normals is None else turned_out(normals[near], hint)
+
+
+def _distance(points: Float[np.ndarray, "N 3"], body: Surface) -> Float[np.ndarray, " N"]:
+    """To the nearest vertex of the body, which are about a centimetre apart."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(body.vertices).query(points)[0]
+
+
+def _outward(points: Float[np.ndarray, "N 3"], body: Surface) -> Float[np.ndarray, "N 3"]:
+    """The body's normal nearest to each point."""
+    return body.normals()[nearest_points(points, body)[1]]
+
+
+def _area_vectors(surface: Surface) -> Float[np.ndarray, "F 3"]:
+    a, b, c = (surface.vertices[surface.faces[:, k]] for k in range(3))
+    return np.cross(b - a, c - a)
