@@ -24,7 +24,7 @@ from gdna.fit.wearer import Wearer
 from gdna.generate.people import Avatar, Model, Person
 from gdna.types import AvatarMesh, Codes, PosedMesh
 
-DOUBTFUL_MM = 30.0  # a fit farther from its scan is said to be unsure
+DOUBTFUL_MM = 12.0  # a fit farther from its scan is said to be unsure
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def fit_person(
     fit = Surface(posed.vertices.cpu().double().numpy(), posed.faces.cpu().numpy())
     measures = measure(fit, evidence, settings.report_points, settings.seed)
     far = measures.scan_to_pred_mm > DOUBTFUL_MM
-    reason = f"the fit is {measures.scan_to_pred_mm:.0f} mm from the scan on average" if far else ""
+    reason = f"the scan is {measures.scan_to_pred_mm:.0f} mm from the fit on average; try refine=true" if far else ""
     return FittedAvatar(
         person, Avatar(**vars(mesh)), wearer, registration.placement, evidence, measures,
         registration.sure and not far, registration.reason or reason, time.monotonic() - started,
