@@ -287,6 +287,14 @@ def test_nothing_to_measure(model):
         evaluate(model, EvaluationData(), SMALL, NETWORK)
 
 
+def test_what_was_not_measured_does_not_hide_what_was(model, data):
+    others = EvaluationData({"held_out": data.sets["held_out"]})
+    alone = evaluate(model, others, replace(SMALL, parts=("people",)), NETWORK)
+    assert alone.notes == ("People: no training scans; no floor and no neighbours.",)
+    assert alone.people is not None
+    assert alone.people.floor is None
+
+
 def test_settings_that_cannot_be():
     with pytest.raises(GdnaError, match="expected some of scans, people"):
         EvaluateSettings(parts=("everything",))

@@ -84,7 +84,7 @@ def evaluate(
     job = _Job(model, data, settings, network, track)
     for name in settings.parts:
         evaluation = parts[name](job, evaluation)
-    if len(evaluation.notes) == len(settings.parts):
+    if not evaluation.summary():
         raise GdnaError(f"nothing to measure: {evaluation.notes[0]}")
     return evaluation
 
