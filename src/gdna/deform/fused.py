@@ -19,6 +19,7 @@ from gdna.deform.grid import TransformGrid
 from gdna.deform.settings import GridSettings, SearchSettings
 from gdna.errors import GdnaError
 from gdna.fields.bound_weights import BoundWeights
+from gdna.geometry.devices import has_triton
 from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.types import Correspondences
 
@@ -107,9 +108,7 @@ def why_not_here(points_posed: Tensor, weights_at: WeightsAt) -> str | None:
         return f"found a device of type {points_posed.device.type}, expected cuda or cpu"
     if points_posed.dtype != torch.float32:
         return f"found points of {points_posed.dtype} on a GPU, expected torch.float32"
-    try:
-        import triton  # noqa: F401
-    except ImportError:
+    if not has_triton():
         return "triton is not installed; PyTorch's CUDA builds for Linux bring it"
     return why_not_fused(weights_at)
 

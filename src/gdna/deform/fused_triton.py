@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +15,7 @@ from gdna.deform.fused_networks import FusedNetworks, check_sizes, fused_bones, 
 from gdna.deform.grid import TransformGrid
 from gdna.deform.settings import GridSettings, SearchSettings
 from gdna.fields.mlp import SHARPNESS
+from gdna.geometry.devices import launching_on
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def fill(
     values = bone_transforms.new_empty(batch, *settings.shape, 16, dtype=torch.float32 if split else torch.float16)
     origins = bone_transforms[:, 0, :3, 3].contiguous()
     steps = [(h - lo) / (n - 1) for lo, h, n in zip(settings.low, settings.high, (width, height, depth), strict=True)]
-    with _on(values):
+    with launching_on(values):
         triton_kernels.fill_kernel[(_blocks(nodes, tile), batch)](
             values, *_arguments(networks, moved_to(bone_transforms, origins)), nodes, SHARPNESS, *settings.low, *steps,
             H=height, W=width, **_sizes(networks), SPLIT=split, **_launch(tile),
@@ -86,7 +85,7 @@ def search(
     points = points_posed.new_empty(batch, count, tries, 3)
     norms = points_posed.new_empty(batch, count, tries)
     inverses = points_posed.new_empty(batch, count, tries, 9)
-    with _on(points):
+    with launching_on(points):
         triton_kernels.search_kernel[(_blocks(count * tries, tile), batch)](
             grid.values.contiguous(), points_posed.contiguous(), starts.contiguous(), origins,
             points, norms, inverses, count * tries, depth * height * width,
@@ -134,7 +133,7 @@ def lost(norms: Float[Tensor, "B N I"], tolerance: float, room: int) -> Entries:
     """The points without a norm below the tolerance."""
     batch, count, tries = norms.shape
     entries = entries_of(batch, room, norms.device)
-    with _on(norms):
+    with launching_on(norms):
         polish_kernels.lost_kernel[(_blocks(count, LOST_TILE), batch)](
             norms, entries.where, entries.counts, count, room, tolerance,
             TRIES=tries, COLUMNS=power_of_two(tries), **_launch(LOST_TILE),
@@ -172,7 +171,7 @@ def polish(
     assert all(t.is_contiguous() for t in (e.points, e.norms, e.inverse_jacobians, e.targets))
     more = entries_of(batch, more_room, e.norms.device)
     columns = some.room * (1 if starts is None else tries)
-    with _on(e.points):
+    with launching_on(e.points):
         polish_kernels.polish_kernel[(_blocks(columns, tile), batch)](
             e.points, e.norms, e.inverse_jacobians, e.targets, e.targets if starts is None else starts.contiguous(),
             some.where, some.counts, more.where, more.counts, *_arguments(networks, bone_transforms),
@@ -192,7 +191,7 @@ def jacobians(
     n, (batch, count, _) = networks, points_canonical.shape
     check_sizes(networks, bone_transforms)
     posed, neutral = (points_canonical.new_empty(batch, count, 3, 3) for _ in range(2))
-    with _on(points_canonical):
+    with launching_on(points_canonical):
         slope_kernels.slopes_kernel[(_blocks(count, tile), batch)](
             points_canonical.contiguous(), posed, neutral, n.first, n.offset, n.hidden.high, n.biases, n.last.high,
             n.last_bias, fused_bones(bone_transforms, n.bones), count, SHARPNESS, **_sizes(n), **_launch(tile),
@@ -204,7 +203,7 @@ def _keep(
     points: Tensor, norms: Tensor, kept: Tensor, fresh: Tensor, entries: Entries, limit: float, distance: float
 ) -> None:
     batch, count, tries = norms.shape
-    with _on(norms):
+    with launching_on(norms):
         polish_kernels.keep_kernel[(_blocks(count * tries, KEEP_TILE), batch)](
             points, norms, kept, fresh, entries.where, entries.counts, count * tries, entries.room, limit, distance,
             TRIES=tries, LIST=entries.room > 0, **_launch(KEEP_TILE),
@@ -228,13 +227,3 @@ def _launch(tile: Tile) -> dict[str, int]:
 
 def _blocks(count: int, tile: Tile) -> int:
     return -(-count // tile.block)
-
-
-@contextmanager
-def _on(tensor: Tensor) -> Iterator[None]:
-    """Launch on the tensor's own GPU; on a CPU (the kernel language's interpreter) there is nothing to choose."""
-    if not tensor.is_cuda:
-        yield
-        return
-    with torch.cuda.device(tensor.device):
-        yield

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from gdna.geometry.devices import has_triton, launching_on
 
 BLOCK = 16  # points a program; a tile of them and 64 channels is 1024 numbers
 
@@ -19,7 +20,7 @@ def read_volume(volume: Float[Tensor, "B C D H W"], points: Float[Tensor, "B N 3
     In the points' precision, also where the volume was made in half of it.
     """
     channels = volume.shape[1]
-    if volume.is_cuda and points.dtype == torch.float32 and channels & (channels - 1) == 0 and _has_triton():
+    if volume.is_cuda and points.dtype == torch.float32 and channels & (channels - 1) == 0 and has_triton():
         return read_by_kernels(volume, points)
     return read_plainly(volume, points)
 
@@ -44,9 +45,10 @@ class _Read(torch.autograd.Function):
         ctx.save_for_backward(volume, points)
         (_, depth, height, width, channels), count = volume.shape, points.shape[1]
         out = points.new_empty(len(points), count, channels)
-        volume_kernels.read_kernel[(-(-count // BLOCK), len(points))](
-            volume, points, out, count, D=depth, H=height, W=width, C=channels, BLOCK=BLOCK
-        )
+        with launching_on(points):
+            volume_kernels.read_kernel[(-(-count // BLOCK), len(points))](
+                volume, points, out, count, D=depth, H=height, W=width, C=channels, BLOCK=BLOCK
+            )
         return out
 
     @staticmethod
@@ -58,17 +60,9 @@ class _Read(torch.autograd.Function):
         (_, depth, height, width, channels), count = volume.shape, points.shape[1]
         of_volume = torch.zeros(volume.shape, dtype=torch.float32, device=volume.device)
         of_points = torch.empty_like(points)
-        volume_kernels.read_back_kernel[(-(-count // BLOCK), len(points))](
-            volume, points, of_out.contiguous(), of_volume, of_points, count,
-            D=depth, H=height, W=width, C=channels, BLOCK=BLOCK,
-        )  # fmt: skip
+        with launching_on(points):
+            volume_kernels.read_back_kernel[(-(-count // BLOCK), len(points))](
+                volume, points, of_out.contiguous(), of_volume, of_points, count,
+                D=depth, H=height, W=width, C=channels, BLOCK=BLOCK,
+            )  # fmt: skip
         return of_volume.to(volume.dtype), of_points
-
-
-@lru_cache(maxsize=1)
-def _has_triton() -> bool:
-    try:
-        import triton  # noqa: F401
-    except ImportError:
-        return False
-    return True
