@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from pathlib import Path
 
-from gdna.apps.config import OUTPUTS, DataModule, Evaluate
-from gdna.apps.datamodule import model_body
-from gdna.apps.import_checkpoint import import_where_needed
+from gdna.apps.config import DataModule, Evaluate
+from gdna.apps.opened_model import open_model
 from gdna.apps.preprocess import find_readers
 from gdna.apps.progress import track
 from gdna.data.sample_file import SAMPLES
@@ -17,27 +16,22 @@ from gdna.evaluate.runner import EvaluationData, evaluate
 from gdna.evaluate.sets import Kind, Readers, ScanSet, trained_set, unseen_sets
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.table import ROWS
-from gdna.generate.loading import CHECKPOINT, SHIPPED_NAME, checkpoint_path, load, shipped_model
 from gdna.generate.people import Model
-from gdna.model.checkpoint import load_config, load_extra
+from gdna.model.checkpoint import load_extra
 
 NEEDS_SCANS = ("scans", "people", "skinning")
 
 
 def run(keys: Evaluate) -> None:
     against = [read_column(path) for path in keys.against]
-    folder = Path(OUTPUTS, keys.expname)
-    import_where_needed(folder, keys.datamodule)
-    shipped = keys.expname == SHIPPED_NAME and not (folder / CHECKPOINT).is_file()
-    where = shipped_model() if shipped else checkpoint_path(folder)
-    smpl = None if shipped else model_body(keys.datamodule, load_config(where))
-    model = load(None if shipped else folder, keys.device, smpl)
+    opened = open_model(keys.expname, keys.datamodule, keys.device)
+    model = opened.model
     settings = EvaluateSettings(**{f.name: getattr(keys, f.name) for f in fields(EvaluateSettings)})
-    names = tuple(load_extra(where).get("names", ()))
+    names = tuple(load_extra(opened.checkpoint).get("names", ()))
     needed = any(part in NEEDS_SCANS for part in settings.parts)
     data = find_data(model, names, keys) if needed else EvaluationData()
     evaluation = evaluate(model, data, settings, track=track)
-    out = Path(keys.out) if keys.out else folder / "evaluation"
+    out = Path(keys.out) if keys.out else opened.folder / "evaluation"
     write_json(out / "evaluation.json", evaluation)
     write_page(out / "evaluation.html", evaluation, against)
     _print(evaluation)

@@ -11,17 +11,14 @@ from typing import Any
 from gdna.apps.batch import run_batch
 from gdna.apps.config import OUTPUTS
 from gdna.apps.config_fit import Fit
-from gdna.apps.datamodule import model_body
-from gdna.apps.import_checkpoint import import_where_needed
+from gdna.apps.opened_model import open_model
 from gdna.apps.progress import StageBars
 from gdna.data.sharding import shard
 from gdna.errors import GdnaError
 from gdna.fit.depth import Intrinsics
 from gdna.fit.progress import Progress
 from gdna.fit.runner import AVATAR, PICTURE, RIG, FitJob, find_jobs, fit_file
-from gdna.generate.loading import CHECKPOINT, SHIPPED_NAME, checkpoint_path, load
 from gdna.generate.people import Model
-from gdna.model.checkpoint import load_config
 
 
 def run(keys: Fit) -> None:
@@ -32,7 +29,7 @@ def run(keys: Fit) -> None:
     keys.registering()  # says what is wrong before anything is read
     camera = Intrinsics(*keys.intrinsics) if keys.intrinsics else None
     jobs = [replace(job, intrinsics=camera) for job in find_jobs(scan, out, keys.body, keys.true_body)]
-    fit = partial(fit_job, find_model(keys), keys)
+    fit = partial(fit_job, open_model(keys.expname, keys.datamodule, keys.device).model, keys)
     if not scan.is_dir():
         report = fit(jobs[0], StageBars(scan.stem))
         print(f"{summary(report)}\navatar: {out / AVATAR}\nrigged: {out / RIG}\npicture: {out / PICTURE}")
@@ -53,14 +50,6 @@ def fit_all(jobs: list[FitJob], fit: Callable[[FitJob, StageBars], dict[str, Any
         print(f"{name}: {summary(report)}")
 
     run_batch(waiting, work, "fit", "scans")
-
-
-def find_model(keys: Fit) -> Model:
-    folder = Path(OUTPUTS, keys.expname)
-    import_where_needed(folder, keys.datamodule)
-    shipped = keys.expname == SHIPPED_NAME and not (folder / CHECKPOINT).is_file()
-    smpl = None if shipped else model_body(keys.datamodule, load_config(checkpoint_path(folder)))
-    return load(None if shipped else folder, keys.device, smpl)
 
 
 def fit_job(model: Model, keys: Fit, job: FitJob, bars: StageBars) -> dict[str, Any]:
