@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from gdna.fields.mlp import activate
-from gdna.geometry.arithmetic import matmul_precision
+from gdna.geometry.arithmetic import full_precision
 
 CHANNELS = 64
 
@@ -63,7 +63,7 @@ class PoseHead(nn.Module):
         self, skin_weights: Float[Tensor, "B N J"], bone_transforms: Float[Tensor, "B J 4 4"]
     ) -> Float[Tensor, "B N C"]:
         """p, in the weights' own precision."""
-        with torch.autocast(skin_weights.device.type, enabled=False), matmul_precision("highest"):
+        with full_precision():
             return skin_weights @ self.table(bone_transforms.to(skin_weights))
 
     def posable(self, output: Float[Tensor, "*b 3"], hidden: Float[Tensor, "*b K"]) -> PosableNormals:

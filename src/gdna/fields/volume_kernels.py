@@ -18,6 +18,19 @@ def _place(points, row, ok, axis: tl.constexpr, nodes):
 
 
 @triton.jit
+def _cells(points, count, D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, BLOCK: tl.constexpr):
+    """This program's points: their rows in (B, count), which are there, and the node below and the way beyond it along
+    x, y and z."""
+    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    ok = lane < count
+    row = tl.program_id(1).to(tl.int64) * count + lane
+    ix, tx = _place(points, row, ok, 0, W)
+    iy, ty = _place(points, row, ok, 1, H)
+    iz, tz = _place(points, row, ok, 2, D)
+    return row, ok, ix, iy, iz, tx, ty, tz
+
+
+@triton.jit
 def _corner(ix, iy, iz, ok, corner: tl.constexpr, D: tl.constexpr, H: tl.constexpr, W: tl.constexpr):
     """Number of the node at a corner of the points' cells, and whether there is one."""
     x, y, z = ix + corner % 2, iy + corner // 2 % 2, iz + corner // 4
@@ -37,13 +50,8 @@ def read_kernel(
     D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """out (B, count, C) of volume (B, D, H, W, C) at points (B, count, 3). Programs: (blocks of count, B)."""
-    b = tl.program_id(1).to(tl.int64)
-    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    ok, c = lane < count, tl.arange(0, C)
-    row = b * count + lane
-    ix, tx = _place(points, row, ok, 0, W)
-    iy, ty = _place(points, row, ok, 1, H)
-    iz, tz = _place(points, row, ok, 2, D)
+    b, c = tl.program_id(1).to(tl.int64), tl.arange(0, C)
+    row, ok, ix, iy, iz, tx, ty, tz = _cells(points, count, D, H, W, BLOCK)
     volume += b * (D * H * W * C)
     total = tl.zeros((BLOCK, C), tl.float32)
     for corner in tl.static_range(8):
@@ -60,13 +68,8 @@ def read_back_kernel(
     D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Gradients of volume (added to `of_volume`) and points from those of `read_kernel`'s result."""
-    b = tl.program_id(1).to(tl.int64)
-    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    ok, c = lane < count, tl.arange(0, C)
-    row = b * count + lane
-    ix, tx = _place(points, row, ok, 0, W)
-    iy, ty = _place(points, row, ok, 1, H)
-    iz, tz = _place(points, row, ok, 2, D)
+    b, c = tl.program_id(1).to(tl.int64), tl.arange(0, C)
+    row, ok, ix, iy, iz, tx, ty, tz = _cells(points, count, D, H, W, BLOCK)
     volume += b * (D * H * W * C)
     of_volume += b * (D * H * W * C)
     slope = tl.load(of_out + row[:, None] * C + c[None, :], mask=ok[:, None], other=0.0)
