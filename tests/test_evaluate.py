@@ -29,7 +29,13 @@ from gdna.evaluate.health import check_person, check_surface, genus, raw_surface
 from gdna.evaluate.inception import InceptionV3, inception_v3, resize_as_tensorflow
 from gdna.evaluate.maps import angles_between, decode, silhouette_shift
 from gdna.evaluate.skinning import mean_over_bones, weight_error
-from gdna.evaluate.surface import Surface, nearest_points, outer_surface, surface_distance
+from gdna.evaluate.surface import (
+    Surface,
+    nearest_points,
+    nearest_points_reference,
+    outer_surface,
+    surface_distance,
+)
 from gdna.evaluate.variety import FOLD_BAND, fold_band, folds_replaced
 from gdna.evaluate.weights import read_torch_weights
 from gdna.generate.loading import load
@@ -319,6 +325,22 @@ def test_distances_are_to_triangles_not_to_their_corners():
     assert squared.tolist() == pytest.approx([0.09])
     assert face.shape == (1,)
     assert point[0].tolist() == pytest.approx([0.4, 0, 0.5])
+
+
+def test_the_tree_finds_what_libigl_finds():
+    """Also where faces have no area, and far away."""
+    rng = np.random.default_rng(0)
+    torn = united(ball(0.5), ball(0.2, 2))
+    flat = torn.faces[:30][:, [0, 1, 0]]
+    torn = replace(torn, faces=np.concatenate([flat, torn.faces]))
+    points = np.concatenate([rng.normal(0, 0.4, (3000, 3)), rng.normal(0, 30, (50, 3))])
+    squared, face, nearest = nearest_points(points, torn)
+    expected, _, _ = nearest_points_reference(points, torn)
+    assert np.allclose(squared, expected, rtol=1e-9, atol=1e-12)  # m^2: rounding
+    assert np.allclose(((nearest - points) ** 2).sum(1), squared)
+    on_face = nearest_points_reference(nearest[:20], replace(torn, faces=torn.faces[face[:20]]))[0]
+    assert on_face.max() < 1e-12
+    assert len(nearest_points(np.zeros((0, 3)), torn)[1]) == 0
 
 
 def test_the_outer_surface_leaves_hidden_layers_out():

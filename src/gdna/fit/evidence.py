@@ -65,9 +65,11 @@ def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng:
 
 def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> bool:
     """Whether winding numbers decide nearly everywhere: no matter small holes, but not for half a person."""
+    solids = Solids.of(surface.vertices, surface.faces)
+    if not solids.open:
+        return True
     import igl
 
-    solids = Solids.of(surface.vertices, surface.faces)
     low, high = surface.vertices.min(0), surface.vertices.max(0)
     on = sample_surface(surface.vertices, surface.faces, count, rng)[0]
     points = np.concatenate([rng.uniform(low, high, (count, 3)), on + NEAR_SIGMA[1] * rng.normal(size=on.shape)])

@@ -19,6 +19,8 @@ class FitSettings:
     starts: int = key(32, "training people that are tried as the start, beside the mean person")
     detail_steps: int = key(80, "steps that look for the detail code, by the scan's normals")
     prior: float = key(1e-2, "how much the codes are drawn to likely ones")
+    styles: bool = key(True, "each layer of the generator is told its own, 896 numbers; false: z_shape tells them all")
+    style_prior: float = key(1e-2, "how much these are drawn to what z_shape tells")
     body_off: float | str = key(
         "auto", "degrees by which joints may be off, corrected with the codes; auto: 1 where the body is given, else 5"
     )
@@ -34,7 +36,7 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         least = {"steps": 0, "starts": 0, "detail_steps": 0, "refine_steps": 0, "samples": 1000, "points": 16}
-        for name, lowest in (least | {"report_points": 100, "prior": 0.0}).items():
+        for name, lowest in (least | {"report_points": 100, "prior": 0.0, "style_prior": 0.0}).items():
             if getattr(self, name) < lowest:
                 raise GdnaError(f"{name}={getattr(self, name)}: expected {lowest:g} or more")
         if self.body_off != "auto" and (isinstance(self.body_off, str) or not 0 <= self.body_off <= 45):
