@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from gdna.evaluate.sets import evenly
 from gdna.fit.evidence import Evidence
 from gdna.fit.person_settings import FitSettings
+from gdna.fit.phantoms import Phantoms, emptiness, find_phantoms
 from gdna.fit.progress import Guess, Progress, Watch
 from gdna.fit.samples import Samples
 from gdna.fit.wearer import Wearer
@@ -26,6 +27,7 @@ from gdna.types import Codes, Subject
 
 MATCHED = 8  # times the points of a step are matched at a time
 NEAR_SHARE = 0.75  # of the points of a step are near the surface
+EMPTY_SHARE = 4  # times as many samples as points that shall be empty
 LEARNING_RATE, STYLE_RATE = 0.1, 0.3  # of the code and of styles, in standard deviations
 POSE_RATE = 0.03  # of the pose, in what it is expected to be off
 PLACE_OFF = 0.004  # metres that the body's place is expected to be off per degree of its joints
@@ -148,28 +150,49 @@ def fit_shape(
     """
     rng = np.random.default_rng(settings.seed)
     code = CodeStatistics.of(network).shape_mean
-    samples = draw_samples(evidence, MATCHED * settings.points, wearer, network, _subject(network, code, wearer), rng)
-    code = best_start(
-        network, wearer, samples.take(torch.arange(min(settings.points, len(samples)), device=code.device)), settings
-    )
-    unknowns = Unknowns(network, code, wearer, settings.styles, off)
+    samples = draw_samples(evidence, settings.points, wearer, network, _subject(network, code, wearer), rng)
+    unknowns = Unknowns(network, best_start(network, wearer, samples, settings), wearer, settings.styles, off)
     optimizer = torch.optim.Adam(unknowns.groups())
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, unknowns.paces(settings.steps))
     for step in range(settings.steps):
-        current = unknowns.current()
-        if step in (settings.steps // 3, 2 * settings.steps // 3):
-            subject = _subject(network, unknowns.code().detach(), wearer)
-            samples = draw_samples(evidence, MATCHED * settings.points, current, network, subject, rng)
-        drawn = samples.take(torch.from_numpy(rng.integers(0, len(samples), settings.points)).to(code.device))
-        logits = _logits(network, unknowns.features(), current, drawn)
-        loss = binary_cross_entropy_with_logits(logits, drawn.inside) + unknowns.penalty(settings)
+        if step in (0, settings.steps // 3, 2 * settings.steps // 3):
+            known = _Known.of(unknowns, evidence, settings, rng)
+        loss, wrong = known.loss(unknowns, settings.points, rng)
         optimizer.zero_grad()
-        loss.backward()
+        (loss + unknowns.penalty(settings)).backward()
         optimizer.step()
         schedule.step()
-        error = 100 * wrong_share(logits, drawn.inside)
-        watch(Progress("shape", step + 1, settings.steps, error, "% of samples", partial(_guess, unknowns, evidence)))
+        guess = partial(_guess, unknowns, evidence)
+        watch(Progress("shape", step + 1, settings.steps, 100 * wrong, "% of samples", guess))
     return unknowns.found()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the scan says of the person as it is at some step: of points, and of the space around."""
+
+    samples: Samples
+    phantoms: Phantoms
+
+    @staticmethod
+    def of(unknowns: Unknowns, evidence: Evidence, settings: FitSettings, rng: np.random.Generator) -> _Known:
+        network, found, count = unknowns.network, unknowns.found(), MATCHED * settings.points
+        subject = _subject(network, found.z_shape, found.wearer)
+        samples = draw_samples(evidence, count, found.wearer, network, subject, rng)
+        with torch.no_grad():
+            subject = replace(subject, features=unknowns.features())
+        return _Known(samples, find_phantoms(network, subject, found.wearer, evidence, count // EMPTY_SHARE, rng))
+
+    def loss(self, unknowns: Unknowns, points: int, rng: np.random.Generator) -> tuple[Float[Tensor, ""], float]:
+        """Of so many points; and the share of samples that are on the wrong side."""
+        features, network = unknowns.features(), unknowns.network
+        device = features.device
+        drawn = self.samples.take(torch.from_numpy(rng.integers(0, len(self.samples), points)).to(device))
+        logits = _logits(network, features, unknowns.current(), drawn)
+        empty = self.phantoms.draw(points // EMPTY_SHARE, rng)
+        loss = binary_cross_entropy_with_logits(logits, drawn.inside)
+        loss = loss + emptiness(network.occupancy(empty[None], features)[0][0])
+        return loss, wrong_share(logits, drawn.inside)
 
 
 @torch.no_grad()

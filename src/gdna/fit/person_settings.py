@@ -15,7 +15,7 @@ GIVEN_OFF, FOUND_OFF = 1.0, 5.0  # degrees
 class FitSettings:
     """From a scan whose body is known to a person of the model."""
 
-    steps: int = key(150, "steps that look for the shape code and for small corrections of the pose")
+    steps: int = key(300, "steps that look for the shape code and for small corrections of the pose")
     starts: int = key(32, "training people that are tried as the start, beside the mean person")
     detail_steps: int = key(80, "steps that look for the detail code, by the scan's normals")
     prior: float = key(1e-2, "how much the codes are drawn to likely ones")
