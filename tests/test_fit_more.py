@@ -99,6 +99,7 @@ def test_styles_travel_with_the_person(tmp_path, model):
         model.load_person(tmp_path / "a.npz")
 
 
+@pytest.mark.slow
 def test_styles_explain_more_than_the_code(model, wearer, evidence):
     """From the same start, after the same steps."""
     settings = replace(SMALL, steps=32, starts=0, points=1200)
@@ -140,17 +141,17 @@ def test_phantoms_lie_where_the_scan_is_not(model, wearer, evidence):
 
 def test_noise_is_told_and_taken_away():
     rng = np.random.default_rng(0)
-    ball = rng.normal(size=(40_000, 3))
+    ball = rng.normal(size=(25_000, 3))
     normals = ball / np.linalg.norm(ball, axis=1, keepdims=True)
     for sigma in (0.0, 0.003, 0.005):
-        points = 0.4 * normals + sigma * rng.normal(size=normals.shape)
+        points = 0.3 * normals + sigma * rng.normal(size=normals.shape)
         noise = roughness(points, normals, rng)
-        assert noise == pytest.approx(sigma, abs=0.0003 + 0.1 * sigma)  # m
+        assert noise == pytest.approx(sigma, abs=0.0004 + 0.1 * sigma)  # m
         if noise > NOISY:
             scattered = normals + 0.7 * rng.normal(size=normals.shape)  # as faces of a noisy mesh look
             moved, directions = smoothed(points, scattered, noise)
-            left = np.abs(np.linalg.norm(moved, axis=1) - 0.4).mean()
-            assert left < 0.35 * np.abs(np.linalg.norm(points, axis=1) - 0.4).mean()
+            left = np.abs(np.linalg.norm(moved, axis=1) - 0.3).mean()
+            assert left < 0.35 * np.abs(np.linalg.norm(points, axis=1) - 0.3).mean()
             assert (directions * normals).sum(1).mean() > 0.98
 
 

@@ -188,26 +188,34 @@ class _Known:
         features, network = unknowns.features(), unknowns.network
         device = features.device
         drawn = self.samples.take(torch.from_numpy(rng.integers(0, len(self.samples), points)).to(device))
-        logits = _logits(network, features, unknowns.current(), drawn)
-        empty = self.phantoms.draw(points // EMPTY_SHARE, rng)
-        loss = binary_cross_entropy_with_logits(logits, drawn.inside)
-        loss = loss + emptiness(network.occupancy(empty[None], features)[0][0])
+        roots, empty = _neutral(network, unknowns.current(), drawn), self.phantoms.draw(points // EMPTY_SHARE, rng)
+        answers = network.occupancy(torch.cat([roots, empty])[None], features)[0][0]
+        logits = drawn.table.largest(answers[: len(roots)])
+        loss = binary_cross_entropy_with_logits(logits, drawn.inside) + emptiness(answers[len(roots) :])
         return loss, wrong_share(logits, drawn.inside)
 
 
 @torch.no_grad()
 def best_start(network: AvatarModel, wearer: Wearer, samples: Samples, settings: FitSettings) -> Float[Tensor, " Z"]:
-    """Of the mean code and those of some training people, the one that explains the samples best."""
-    table = network.z_shapes.weight
-    people = evenly(len(table), settings.starts) if settings.starts else []
-    codes = [table.mean(0), *(table[person] for person in people)]
-    losses = [
-        binary_cross_entropy_with_logits(
-            _logits(network, network.generator(code[None]), wearer, samples), samples.inside
-        )
-        for code in codes
-    ]
+    """Of the mean code and those of some training people, as one of their scans shows them, the one that explains the
+    samples best."""
+    table = trained_codes(network)
+    codes = [table.mean(0), *(table[k] for k in (evenly(len(table), settings.starts) if settings.starts else []))]
+    neutral, losses = _neutral(network, wearer, samples)[None], []
+    for code in codes:
+        answers = network.occupancy(neutral, network.generator(code[None]))[0][0]
+        losses.append(binary_cross_entropy_with_logits(samples.table.largest(answers), samples.inside))
     return codes[int(torch.stack(losses).argmin())].clone()
+
+
+@torch.no_grad()
+def trained_codes(network: AvatarModel) -> Float[Tensor, "K Z"]:
+    """Of all training scans; of people, where the model knows no scans."""
+    offsets = network.scan_offsets
+    if offsets is None:
+        return network.z_shapes.weight
+    scans = torch.arange(len(offsets.person), device=offsets.person.device)
+    return network.codes(offsets.person, scans).shape
 
 
 def wrong_share(logits: Float[Tensor, " N"], inside: Float[Tensor, " N"]) -> float:
@@ -229,9 +237,7 @@ def _guess(unknowns: Unknowns, evidence: Evidence) -> Guess:
     return Guess(network, network.subject(codes, found.wearer.betas[None]), found.wearer, evidence)
 
 
-def _logits(
-    network: AvatarModel, features: Float[Tensor, "1 C D H W"], wearer: Wearer, samples: Samples
-) -> Float[Tensor, " N"]:
+def _neutral(network: AvatarModel, wearer: Wearer, samples: Samples) -> Float[Tensor, "P 3"]:
+    """The samples' roots, with the bones where they are now."""
     points_canonical = samples.roots.carried_back(wearer.transforms())
-    points_neutral = network.to_neutral(points_canonical[None], wearer.betas[None])
-    return samples.table.largest(network.occupancy(points_neutral, features)[0][0])
+    return network.to_neutral(points_canonical[None], wearer.betas[None])[0]

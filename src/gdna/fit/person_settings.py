@@ -16,7 +16,7 @@ class FitSettings:
     """From a scan whose body is known to a person of the model."""
 
     steps: int = key(300, "steps that look for the shape code and for small corrections of the pose")
-    starts: int = key(32, "training people that are tried as the start, beside the mean person")
+    starts: int = key(32, "training scans whose codes are tried as the start, beside the mean")
     detail_steps: int = key(80, "steps that look for the detail code, by the scan's normals")
     prior: float = key(1e-2, "how much the codes are drawn to likely ones")
     styles: bool = key(True, "each layer of the generator is told its own, 896 numbers; false: z_shape tells them all")

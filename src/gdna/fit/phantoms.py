@@ -60,6 +60,8 @@ def find_phantoms(
         ]
     )
     outside = torch.from_numpy(_outside(posed.cpu().double().numpy(), evidence)).to(canonical.device)
+    if not outside.any():
+        return Phantoms(canonical[outside])
     neutral = network.to_neutral(canonical[outside][None], subject.betas)
     logits = torch.cat([network.occupancy_neutral(part, subject)[0][0] for part in neutral.split(AT_ONCE, 1)])
     order = logits.argsort(descending=True)

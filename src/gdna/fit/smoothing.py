@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 NOISY = 0.0015  # metres: folds of clean scans look like less
 TRIED, TRIED_NEIGHBOURS = 1500, 24  # points by which noise is estimated
+REACH = 0.03  # metres: the farthest of them may be so far
 LEFT = 0.0008  # metres of noise that shall be left
 NEIGHBOURS = (32, 96)  # at least and at most
 AT_ONCE = 8192
@@ -20,10 +21,13 @@ Points = tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]
 
 
 def roughness(points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"], rng: np.random.Generator) -> float:
-    """Metres that points deviate from smooth surfaces through their neighbours: noise along the normal."""
+    """Metres that points deviate from smooth surfaces through their neighbours: noise along the normal. 0, where they
+    lie too far apart to tell it from shape."""
     some = rng.permutation(len(points))[:TRIED]
     count = min(TRIED_NEIGHBOURS, len(points))
-    index = cKDTree(points).query(points[some], k=count)[1]
+    distance, index = cKDTree(points).query(points[some], k=count)
+    if np.median(distance[:, -1]) > REACH:
+        return 0.0
     residual = _fitted(points[some], points[index], normals[index], np.ones(index.shape))[2]
     return float(1.4826 * np.median(np.abs(residual)) * np.sqrt(count / max(count - UNKNOWNS, 1)))
 
