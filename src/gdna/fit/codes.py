@@ -26,6 +26,7 @@ from gdna.model.codes import CodeStatistics
 from gdna.types import Codes, Subject
 
 MATCHED = 8  # times the points of a step are matched at a time
+ROUNDS = 4  # of finding correspondences, and what must be empty
 NEAR_SHARE = 0.75  # of the points of a step are near the surface
 EMPTY_SHARE = 4  # times as many samples as points that shall be empty
 LEARNING_RATE, STYLE_RATE = 0.1, 0.3  # of the code and of styles, in standard deviations
@@ -146,16 +147,17 @@ def fit_shape(
     """Adam on the shape code from the best of several starts, on the layers' styles, and on the pose, whose joints may
     be `off` so many degrees.
 
-    Correspondences are found at the start and twice on the way; in between they follow pose and code to first order.
+    Correspondences are found at the start and on the way; in between they follow pose and code to first order.
     """
     rng = np.random.default_rng(settings.seed)
     code = CodeStatistics.of(network).shape_mean
     samples = draw_samples(evidence, settings.points, wearer, network, _subject(network, code, wearer), rng)
     unknowns = Unknowns(network, best_start(network, wearer, samples, settings), wearer, settings.styles, off)
     optimizer = torch.optim.Adam(unknowns.groups())
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, unknowns.paces(settings.steps))
-    for step in range(settings.steps):
-        if step in (0, settings.steps // 3, 2 * settings.steps // 3):
+    steps = settings.shape_steps(code.is_cuda)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, unknowns.paces(steps))
+    for step in range(steps):
+        if step in [steps * part // ROUNDS for part in range(ROUNDS)]:
             known = _Known.of(unknowns, evidence, settings, rng)
         loss, wrong = known.loss(unknowns, settings.points, rng)
         optimizer.zero_grad()
@@ -163,7 +165,7 @@ def fit_shape(
         optimizer.step()
         schedule.step()
         guess = partial(_guess, unknowns, evidence)
-        watch(Progress("shape", step + 1, settings.steps, 100 * wrong, "% of samples", guess))
+        watch(Progress("shape", step + 1, steps, 100 * wrong, "% of samples", guess))
     return unknowns.found()
 
 
