@@ -3,10 +3,10 @@
     python scripts/measure_fit.py outputs/fits                           # all of them, in this process
     python scripts/measure_fit.py outputs/fits --tot 16 --id 3           # a share of them
     python scripts/measure_fit.py outputs/fits --people 0006 0079 --set steps=60 points=2048
-    python scripts/measure_fit.py outputs/fits --workers 4               # so many processes on every GPU, each a share
+    python scripts/measure_fit.py outputs/fits --workers 10 --threads 1  # so many processes on every GPU, each a share
 
-Writes OUT/NAME.json a person; who has one is not fitted again. OUT/table.md covers all that are there. Process `id`
-works on GPU `id` modulo their number.
+Writes OUT/NAME.json a person, first with codes alone, then with both; who has both is not fitted again. OUT/table.md
+covers all that are there. Process `id` works on GPU `id` modulo their number.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -41,21 +42,23 @@ GOALS = {  # chamfer_mm at most, the others at least
 SECONDS = 60.0  # of codes alone, on an H100
 
 
-def fit_both(model: Model, pack: ScanPack, name: str, settings: FitSettings) -> dict[str, Any]:
-    """Measures of both kinds of fit; the second goes on from the first. Seconds are of the wall clock, from the scan's
-    decoding to the last measure; `stages` of parts of it."""
+def fit_both(model: Model, pack: ScanPack, name: str, settings: FitSettings) -> Iterator[dict[str, Any]]:
+    """Measures of codes alone, then of both kinds of fit; the second goes on from the first. Seconds are of the wall
+    clock, from the scan's decoding to the last measure; `stages` of parts of it."""
     started = time.monotonic()
     raw, params = scan_with_body(pack.read(pack.find(name)).to_scan())
     registration = given_body(name, params, model.body)
     watch = Stages()
     found = find_codes(model, raw, registration, settings, watch, True)
     codes = finish(model, found, registration, settings, watch, started)
+    error = joint_error_mm(name, params, model.body, codes.wearer, codes.placement)
+    report = {"name": name, "codes": of_fit(codes, error)}
+    yield report | {"stages": watch.seconds()}
     between = time.monotonic()
     refined = finish(model, found, registration, replace(settings, refine=True), watch, between)
-    error = joint_error_mm(name, params, model.body, codes.wearer, codes.placement)
-    report = {"name": name, "codes": of_fit(codes, error), "refine": of_fit(refined, error)}
+    report["refine"] = of_fit(refined, error)
     report["refine"]["seconds"] += codes.seconds
-    return report | {"stages": watch.seconds()}
+    yield report | {"stages": watch.seconds()}
 
 
 def of_fit(fitted: FittedAvatar, error: float) -> dict[str, Any]:
@@ -89,17 +92,20 @@ def table(reports: list[dict[str, Any]]) -> str:
     for kind, goals in GOALS.items():
         for measure, goal in (goals | {"seconds": SECONDS if kind == "codes" else np.inf}).items():
             small = measure in ("chamfer_mm", "seconds")
-            values = np.array([report[kind][measure] for report in reports])
+            those = [report for report in reports if kind in report]
+            if not those:
+                continue
+            values = np.array([report[kind][measure] for report in those])
             worst = int(values.argmax() if small else values.argmin())
             meets = 100 * ((values <= goal) if small else (values >= goal)).mean()
             lines.append(
                 f"| {kind} | {measure} | {values.mean():.3f} | {np.median(values):.3f} | {values[worst]:.3f} | "
-                f"{reports[worst]['name']} | {meets:.0f} % | {goal} |"
+                f"{those[worst]['name']} | {meets:.0f} % | {goal} |"
             )
     lines += ["", "| person | codes: Chamfer, mm | NC | F | s | refine: Chamfer | NC | F | joints, mm |"]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
     for report in reports:
-        one, two = report["codes"], report["refine"]
+        one, two = report["codes"], report.get("refine", dict.fromkeys(GOALS["refine"], np.nan))
         lines.append(
             f"| {report['name']} | {one['chamfer_mm']:.1f} | {one['normal_consistency']:.3f} | "
             f"{one['f_score_1cm']:.3f} | {one['seconds']:.0f} | {two['chamfer_mm']:.1f} | "
@@ -113,22 +119,29 @@ def measure(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     pack = open_pack(args.pack)
     names = args.people or [entry.name for entry in pack.people(held_out=True)]
-    mine = [name for name in names[args.id :: args.tot] if not (args.out / f"{name}.json").is_file()]
+    mine = [name for name in names[args.id :: args.tot] if not is_done(args.out / f"{name}.json")]
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     model = load(args.model, args.device or (f"cuda:{args.id % gpus}" if gpus else "cpu"))
+    if model.device.type == "cuda":
+        torch.cuda.set_device(model.device)
     settings, failed = settings_of(args.set), 0
     for name in mine:
         try:
-            report = fit_both(model, pack, name, settings)
+            for report in fit_both(model, pack, name, settings):
+                write(args.out / f"{name}.json", json.dumps(report, indent=2) + "\n")
         except Exception as error:  # one bad fit does not stop the others
             traceback.print_exc()
             print(f"{name} failed: {error}", flush=True)
             failed += 1
             continue
-        write(args.out / f"{name}.json", json.dumps(report, indent=2) + "\n")
         kinds = "; ".join(f"{k} {report[k]['chamfer_mm']:.2f} mm, {report[k]['seconds']:.0f} s" for k in GOALS)
         print(f"{name}: {kinds}", flush=True)
     return failed
+
+
+def is_done(path: Path) -> bool:
+    """Whether a person's fits are there, both."""
+    return path.is_file() and "refine" in json.loads(path.read_text(encoding="utf-8"))
 
 
 def settings_of(pairs: list[str]) -> FitSettings:
