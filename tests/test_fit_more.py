@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from gdna import api
 from gdna.apps import cli
@@ -22,7 +23,7 @@ from gdna.fit.evidence import Evidence, gather
 from gdna.fit.folder_report import note_failure, write_summary
 from gdna.fit.person_settings import FitSettings
 from gdna.fit.phantoms import emptiness, find_phantoms
-from gdna.fit.smoothing import NOISY, roughness, smoothed
+from gdna.fit.smoothing import NOISY, calmed, roughness, smoothed
 from gdna.fit.types import Placement, RawScan
 from gdna.fit.wearer import Wearer
 from gdna.geometry.mesh import sample_surface
@@ -155,7 +156,20 @@ def test_noise_is_told_and_taken_away():
             assert (directions * normals).sum(1).mean() > 0.98
 
 
-def test_noisy_meshes_are_smoothed(scan, skin):
+def test_a_noisy_mesh_is_calmed_and_its_layers_stay_apart():
+    ball, rng = trimesh.creation.icosphere(5), np.random.default_rng(0)
+    normals = np.asarray(ball.vertices)
+    vertices = np.concatenate([0.15 * normals, 0.142 * normals])  # edges of 5 mm, layers 8 mm apart
+    faces = np.concatenate([ball.faces, np.asarray(ball.faces) + len(normals)])
+    noisy = vertices + 0.003 * rng.normal(size=vertices.shape)
+    outer, inner = np.linalg.norm(calmed(noisy, faces, 0.0017), axis=1).reshape(2, -1)
+    assert np.abs(outer - 0.15).mean() < 0.5 * np.abs(np.linalg.norm(noisy[: len(normals)], axis=1) - 0.15).mean()
+    assert outer.mean() == pytest.approx(0.15, abs=5e-4)  # m: it does not shrink
+    assert (outer > inner).mean() > 0.99
+    assert np.abs(calmed(vertices, faces, 0.0) - vertices).max() < 1e-9
+
+
+def test_noisy_points_are_smoothed(scan, skin):
     vertices, faces = torch.from_numpy(scan.vertices), torch.from_numpy(scan.faces)
     rng = np.random.default_rng(0)
     points = sample_surface(vertices, faces, 30_000, torch.Generator().manual_seed(0)).points.numpy()

@@ -13,7 +13,7 @@ from gdna.errors import GdnaError
 from gdna.evaluate.surface import Surface, nearest_points, outer_surface
 from gdna.fit.cleaning import floor, stray
 from gdna.fit.cloud import estimate_normals, turned_out
-from gdna.fit.smoothing import NOISY, roughness, smoothed
+from gdna.fit.smoothing import NOISY, calmed, roughness, smoothed
 from gdna.fit.types import Placement, RawScan
 
 FAR = 0.4  # metres from the body beyond which nothing is worn
@@ -58,7 +58,8 @@ def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng:
         noise = roughness(found.surface_points, found.surface_normals, rng)
         if noise < NOISY:
             return replace(found, noise=noise)
-        return _of_points(found.surface_points, found.surface_normals, noise, found.target, None, body, samples, rng)
+        calm = Surface(calmed(surface.vertices, surface.faces, noise), surface.faces)
+        return replace(_of_solid(calm, samples, rng), target=found.target, noise=noise)
     eye = None if raw.eye is None else placement(raw.eye[None].astype(np.float64))[0]
     normals = None if raw.normals is None else raw.normals @ placement.rotation.T
     points, normals = (

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import cg
 from torch import Tensor
 
 from gdna.deform.blend import blend_transforms, transform
 from gdna.evaluate.surface import nearest_points
 from gdna.fit.evidence import Evidence
+from gdna.fit.meshwork import neighbour_matrix
 from gdna.fit.progress import Progress, Watch
 from gdna.fit.smoothing import NOISY
 from gdna.geometry.linalg import inverse_3x3, matvec
@@ -101,15 +102,6 @@ def pull_of(
     near = (np.linalg.norm(offsets, axis=1) < reach) & (aside < RIM * usual)
     weights = np.where(near & (cosine > AGREES), cosine, 0.0)
     return Pull(np.where(weights[:, None] > 0, offsets, 0.0), weights)
-
-
-def neighbour_matrix(faces: Int[np.ndarray, "F 3"], count: int) -> csr_array:
-    """1 for every two of `count` vertices that share an edge."""
-    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    both = (np.concatenate([ends[:, 0], ends[:, 1]]), np.concatenate([ends[:, 1], ends[:, 0]]))
-    pairs = coo_array((np.ones(len(both[0])), both), shape=(count, count)).tocsr()
-    pairs.data[:] = 1
-    return pairs
 
 
 def smooth_displacements(
