@@ -160,7 +160,7 @@ def _fine_step(
     fabric = _fabric(scene.device, half=ours and on_gpu)
     pixels = int(batch.cache_mask.sum(1).max()) if ours and on_gpu else None
     learner = FineLearner(players, _features(model, batch), WEIGHTS, GRADIENT_NORM, pixels, fabric)
-    recorded = learner.recorded()[regularised]
+    recorded = learner.recorded([pixels])[regularised, pixels]
 
     def our_step() -> None:
         with matmul_precision("high"):

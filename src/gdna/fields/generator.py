@@ -8,10 +8,13 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, leaky_relu
+from torch.nn.functional import conv3d, interpolate, leaky_relu
+
+from gdna.fields.leaky import leaky_biased
 
 CHANNELS = (256, 128, 64, 64)
 START = (2, 8, 8)  # z, y, x
+SLOPE = 0.01  # of the leaky ReLU below zero
 
 
 def adaptive_instance_norm(
@@ -56,7 +59,8 @@ class ShapeGenerator(nn.Module):
     def forward(self, shape: Float[Tensor, "B Z"]) -> Float[Tensor, "B 64 16 64 64"]:
         """Channels lie side by side in memory, as convolutions on a GPU and `read_volume` want them."""
         x = self.constant.permute(0, 2, 3, 4, 1).expand(len(shape), -1, -1, -1, -1)
-        for style, convolution in zip(self.styles, self.convolutions, strict=True):
-            x = leaky_relu(adaptive_instance_norm(x, style(shape)), 0.01)
-            x = convolution(doubled(x).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
-        return leaky_relu(x, 0.01).permute(0, 4, 1, 2, 3)
+        weights, biases = ([c.get_parameter(name) for c in self.convolutions] for name in ("weight", "bias"))
+        for style, weight, bias in zip(self.styles, weights, [*biases[:-1], None], strict=True):
+            x = leaky_relu(adaptive_instance_norm(x, style(shape)), SLOPE)
+            x = conv3d(doubled(x).permute(0, 4, 1, 2, 3), weight, bias, padding=1).permute(0, 2, 3, 4, 1)
+        return leaky_biased(x, biases[-1], SLOPE).permute(0, 4, 1, 2, 3)
