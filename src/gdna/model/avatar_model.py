@@ -27,6 +27,7 @@ from gdna.geometry.arithmetic import full_precision
 from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.model.bound import BoundFields
 from gdna.model.config import ModelConfig
+from gdna.model.pose_offsets import PoseOffsets, pose_numbers
 from gdna.model.scan_offsets import ScanOffsets
 from gdna.types import Codes, Subject
 
@@ -43,6 +44,19 @@ class PosedQuery:
     hidden: Float[Tensor, "B N K"]
     found: Bool[Tensor, "B N"]
     dropped: Int[Tensor, ""]  # correspondences that fixed capacities had no room for
+
+
+@dataclass(frozen=True)
+class ShapeParts:
+    """What the shape codes of training people are the sum of; zero where the model has no such part."""
+
+    person: Float[Tensor, "B Z"]  # what lasts
+    posed: Float[Tensor, "B Z"]  # what the pose does to it
+    scan: Float[Tensor, "B Z"]  # what else sets the scan apart
+
+    @property
+    def shape(self) -> Float[Tensor, "B Z"]:
+        return self.person + self.posed + self.scan
 
 
 class AvatarModel(nn.Module):
@@ -73,18 +87,55 @@ class AvatarModel(nn.Module):
         nn.init.zeros_(self.z_shapes.weight)
         nn.init.zeros_(self.z_details.weight)
         self.scan_offsets = ScanOffsets(config.num_scans, config.dim_shape) if config.num_scans else None
+        self.pose_offsets = PoseOffsets(config.dim_shape) if config.shape_pose == "local" else None
+        self.parents = bone_tree(config.num_bones) if self.pose_offsets is not None else ()
 
     def search_settings(self, backend: str = "auto") -> SearchSettings:
         """As the configuration says."""
         deformer = self.config.deformer
         return SearchSettings(max_steps=deformer.max_steps, init_bones=deformer.init_bones, backend=backend)
 
-    def codes(self, index: Int[Tensor, " B"], scans: Int[Tensor, " B"] | None = None) -> Codes:
-        """Learned codes of training people; where `scans` are given, as these training scans of theirs show them."""
-        shape = self.z_shapes(index)
+    def codes(
+        self,
+        index: Int[Tensor, " B"],
+        bone_transforms: Float[Tensor, "B J 4 4"] | None = None,
+        scans: Int[Tensor, " B"] | None = None,
+    ) -> Codes:
+        """Learned codes of training people: their own, in a pose, or as training scans of theirs show them (`scans`,
+        in their own poses)."""
+        return Codes(self.shape_parts(index, bone_transforms, scans).shape, self.z_details(index))
+
+    def shape_parts(
+        self,
+        index: Int[Tensor, " B"],
+        bone_transforms: Float[Tensor, "B J 4 4"] | None = None,
+        scans: Int[Tensor, " B"] | None = None,
+        jitter: Float[Tensor, "B P"] | None = None,
+    ) -> ShapeParts:
+        """Of the codes' shapes; `jitter` is added to what they see of the pose. Raises `GdnaError` for scans without
+        their poses, where shapes see them."""
+        person = self.z_shapes(index)
+        posed = scan = torch.zeros_like(person)
+        if bone_transforms is not None:
+            posed = self.posed_offset(person, bone_transforms, jitter)
+        elif scans is not None and self.pose_offsets is not None:
+            raise GdnaError("codes of training scans: shapes of this model see the pose; give bone transforms too")
         if scans is not None and self.scan_offsets is not None:
-            shape = shape + self.scan_offsets(scans, self.config.num_people)
-        return Codes(shape, self.z_details(index))
+            scan = self.scan_offsets(scans, self.config.num_people)
+        return ShapeParts(person, posed, scan)
+
+    def posed_offset(
+        self,
+        shape: Float[Tensor, "B Z"],
+        bone_transforms: Float[Tensor, "B J 4 4"],
+        jitter: Float[Tensor, "B P"] | None = None,
+    ) -> Float[Tensor, "B Z"]:
+        """What the pose adds to the shape codes of people; bone transforms map canonical to posed. Zero where shapes
+        do not see the pose."""
+        if self.pose_offsets is None:
+            return torch.zeros_like(shape)
+        pose = pose_numbers(bone_transforms, self.parents)
+        return self.pose_offsets(pose if jitter is None else pose + jitter, shape)
 
     def subject(self, codes: Codes, betas: Float[Tensor, "B S"]) -> Subject:
         """Run the generator once for people of these codes in these bodies."""
@@ -221,4 +272,7 @@ def bone_tree(num_bones: int) -> tuple[int, ...]:
         if len(parents) == num_bones:
             return parents
     known = ", ".join(str(len(parents)) for parents in JOINTS_OF)
-    raise GdnaError(f"model.norm_network.pose=local: a body of {num_bones} bones; trees are known of {known} bones")
+    raise GdnaError(
+        f"model.norm_network.pose=local and model.shape_pose=local: a body of {num_bones} bones; trees are known of "
+        f"{known} bones"
+    )

@@ -15,14 +15,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.data.batches import CoarseBatch
-from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody, body_on
 from gdna.deform.search import SearchSettings
 from gdna.geometry.arithmetic import matmul_precision
-from gdna.model.avatar_model import FINE_PARTS, AvatarModel
-from gdna.model.checkpoint import check_tensors, load_extra, load_model
+from gdna.model.avatar_model import AvatarModel
 from gdna.model.config import ModelConfig
+from gdna.model.pose_offsets import POSE_NUMBERS, pose_numbers
 from gdna.model.training_state import TrainingState
 from gdna.objectives import (
     bone_ends,
@@ -34,12 +33,14 @@ from gdna.objectives import (
     skin_weight_loss,
     warp_loss,
 )
+from gdna.train.beginning import begin_with
 from gdna.train.loading import open_set, to_device
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings
 from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
 from gdna.train.validate import held_out_iou, held_out_sample
+from gdna.types import Codes
 
 Preview = Callable[[AvatarModel], np.ndarray]
 """A picture (H, W, 3), uint8, of what the model can do, shown at every validation."""
@@ -47,7 +48,6 @@ Preview = Callable[[AvatarModel], np.ndarray]
 POINTS_PER_BONE = 5
 ROOTS = 1.25  # correspondences a point that there is room for at first
 MOST_ROOM = 4.0  # times that
-SHAPE_CODES, SCAN_OFFSETS = "z_shapes.weight", "scan_offsets."
 SKIN_POINTS = 1000  # of the body's, a step; all 13,000 would cost as much as the rest of the fields
 
 
@@ -58,6 +58,7 @@ class CoarseLosses:
     total: Float[Tensor, ""]
     occupancy: Float[Tensor, ""]
     shape_code: Float[Tensor, ""]
+    scan_offset: Float[Tensor, ""]
     warp: Float[Tensor, ""]
     bone_occupancy: Float[Tensor, ""]
     joint_weights: Float[Tensor, ""]
@@ -159,6 +160,8 @@ class CoarseInputs:
     batch: CoarseBatch
     bone_points: Float[Tensor, "P 3"]  # neutral, inside
     skin: Int[Tensor, " S"]  # vertices of the body, for what the losses ask of them
+    pose_noise: Float[Tensor, "B N"]  # standard normal, on what shape codes see of the pose
+    coins: Float[Tensor, " B"]  # uniform in [0, 1): whether a scan's own offset is left out
 
     @staticmethod
     def draw(
@@ -168,7 +171,9 @@ class CoarseInputs:
         batch = data.draw_coarse(indices, generator, points)
         on_bones = bone_points(body.joints_neutral, tuple(body.parents.tolist()), POINTS_PER_BONE, generator)
         skin = torch.randint(len(body.skin_weights), (SKIN_POINTS,), generator=generator, device=generator.device)
-        return CoarseInputs(batch, on_bones, skin)
+        noise = torch.randn(len(indices), POSE_NUMBERS, generator=generator, device=generator.device)
+        coins = torch.rand(len(indices), generator=generator, device=generator.device)
+        return CoarseInputs(batch, on_bones, skin, noise, coins)
 
 
 @dataclass(frozen=True)
@@ -210,25 +215,6 @@ class CoarseLearner:
         return {b: stepper(replace(self, bootstraps=b), device) for b in (True, False)}
 
 
-def begin_with(model: AvatarModel, start: Path | str, names: tuple[str, ...]) -> None:
-    """Give an untrained model of the scans `names` the coarse parts of a checkpoint. People and scans that it knows
-    keep their codes, other people begin with the mean of its codes. Raises `GdnaError` where sizes differ."""
-    given, apart = load_model(start), (*FINE_PARTS, SCAN_OFFSETS)
-    parts, own = ({k: v for k, v in m.state_dict().items() if not k.startswith(apart)} for m in (given, model))
-    known_names = tuple(load_extra(start).get("names", ()))
-    known, people = people_of(known_names), people_of(names)
-    if known != people:
-        codes = parts[SHAPE_CODES]
-        rows = [codes[known.index(person)] if person in known else codes.mean(0) for person in people]
-        parts[SHAPE_CODES] = torch.stack(rows)
-    check_tensors(start, parts, own)
-    model.load_state_dict(model.state_dict() | parts)
-    if given.scan_offsets is not None and model.scan_offsets is not None:
-        for scan, name in enumerate(names):
-            if name in known_names:
-                model.scan_offsets.weight.data[scan] = given.scan_offsets.weight.data[known_names.index(name)]
-
-
 def coarse_losses(
     model: AvatarModel,
     inputs: CoarseInputs,
@@ -244,7 +230,12 @@ def coarse_losses(
     """
     batch = inputs.batch
     people = len(batch.people)
-    codes = model.codes(batch.people, batch.indices)
+    parts = model.shape_parts(
+        batch.people, batch.bone_transforms, batch.indices, weights.pose_jitter * inputs.pose_noise
+    )
+    kept = inputs.coins >= weights.offset_dropout
+    shown = replace(parts, scan=torch.where(kept[:, None], parts.scan, 0.0))
+    codes = Codes(shown.shape, model.z_details(batch.people))
     with autocast():
         subject = model.subject(codes, batch.betas)
         search = room.search(model.search_settings())
@@ -252,8 +243,10 @@ def coarse_losses(
             batch.points_posed, batch.bone_transforms, subject, search, capacity=room.capacity
         )
     occupancy = occupancy_loss(query.logits, batch.occupancy, query.found)
-    # The original regularises the shape code twice, as the code of the generator and of the skinning field.
-    shape_code = 2 * weights.lambda_reg * code_loss(codes.shape)
+    # The original regularises the shape code twice, as the code of the generator and of the skinning field. What the
+    # pose adds is free: so it is the cheapest explanation, for people of one scan too.
+    shape_code = 2 * weights.lambda_reg * code_loss(parts.person + parts.scan)
+    scan_offset = weights.lambda_offset * code_loss(parts.scan)
     warped = model.to_neutral(batch.vertices_canonical[:, inputs.skin], batch.betas)
     warp = weights.lambda_disp * warp_loss(warped, body.vertices[inputs.skin])
     bone_occupancy = joint_weights = skin = torch.zeros_like(occupancy)
@@ -265,10 +258,12 @@ def coarse_losses(
     if weights.lambda_skin:
         skin_weights = model.skin_weights(body.vertices[inputs.skin].expand(people, -1, -1), subject)
         skin = weights.lambda_skin * skin_prior_loss(skin_weights, body.skin_weights[inputs.skin])
-    total = occupancy + shape_code + warp + bone_occupancy + joint_weights + skin
+    total = occupancy + shape_code + scan_offset + warp + bone_occupancy + joint_weights + skin
     found = query.found.float().mean()
     dropped = query.dropped.float()
-    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, found, dropped)
+    return CoarseLosses(
+        total, occupancy, shape_code, scan_offset, warp, bone_occupancy, joint_weights, skin, found, dropped
+    )
 
 
 def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
@@ -287,6 +282,8 @@ def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
         model = AvatarModel(config)
     if model.scan_offsets is not None:
         model.scan_offsets.person.copy_(data.person)
+    if model.pose_offsets is not None:
+        model.pose_offsets.mean.copy_(pose_numbers(data.bone_transforms, model.parents).mean(0))
     model.normal.requires_grad_(False)
     model.z_details.requires_grad_(False)
     return model

@@ -1,0 +1,50 @@
+"""What the pose does to a shape: cloth hangs and gathers by how the body under it is bent, whoever wears it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from gdna.fields.pose import joint_bends
+
+HIDDEN = 128
+# The body's joints that move cloth, by number (the same in all trees): hips to ankles and spine, collars, shoulders,
+# elbows. Feet, neck, head, wrists and hands move next to none; they would only help to learn scans by heart.
+JOINTS = (slice(1, 10), slice(13, 15), slice(16, 20))
+POSE_NUMBERS = 9 * sum(joints.stop - joints.start for joints in JOINTS) + 3
+CODE_SCALE = 3.0  # codes are small beside the pose's numbers (a tenth); more would tell people apart sooner than poses
+
+
+class PoseOffsets(nn.Module):
+    """Offset of a person's shape code in a pose: V (h(pose, code) - h(mean pose, code)), one hidden layer h.
+
+    It is zero at the mean pose of the training scans: a person's own code is their shape there, and all that knows no
+    pose goes on with it. V starts at zero: the model starts as one whose shapes are blind to the pose. The code only
+    says which cloth it is; no gradient leads back to it this way.
+    """
+
+    mean: Float[Tensor, " P"]  # pose of the training scans
+
+    def __init__(self, dim_shape: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(POSE_NUMBERS + dim_shape, HIDDEN)
+        self.out = nn.Linear(HIDDEN, dim_shape, bias=False)
+        nn.init.zeros_(self.out.weight)
+        self.register_buffer("mean", torch.zeros(POSE_NUMBERS))
+
+    def forward(self, pose: Float[Tensor, "B P"], shape: Float[Tensor, "B Z"]) -> Float[Tensor, "B Z"]:
+        """`pose` as `pose_numbers` tells it, `shape` the people's own codes."""
+        code = CODE_SCALE * shape.detach()
+        here, usual = (silu(self.hidden(torch.cat([p, code], 1))) for p in (pose, self.mean.expand_as(pose)))
+        return self.out(here - usual)
+
+
+def pose_numbers(bone_transforms: Float[Tensor, "B J 4 4"], parents: tuple[int, ...]) -> Float[Tensor, "B P"]:
+    """Bends of the joints, and where up is for the pelvis, as gravity pulls on cloth. Zero in the canonical pose; the
+    same wherever the person stands and faces. `bone_transforms` are canonical -> posed, y up."""
+    bends = joint_bends(bone_transforms, parents)
+    up = bone_transforms[:, 0, 1, :3]  # the world's y in the pelvis' frame
+    tilt = torch.cat([up[:, :1], up[:, 1:2] - 1, up[:, 2:]], 1)
+    return torch.cat([*(bends[:, joints].flatten(1) for joints in JOINTS), tilt], 1)
