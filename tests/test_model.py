@@ -299,9 +299,9 @@ def test_scans_of_one_person_differ_about_their_mean():
     torch.nn.init.normal_(model.scan_offsets.weight)
     torch.nn.init.normal_(model.z_shapes.weight)
     people = model.scan_offsets.person
-    shown = model.codes(people, scans=torch.arange(4)).shape
+    shown = model.codes(people, torch.arange(4)).shape
     plain = model.codes(people).shape
     torch.testing.assert_close(shown[[1, 3]], plain[[1, 3]])  # one scan each
     torch.testing.assert_close((shown[0] + shown[2]) / 2, plain[0])
     assert (shown[0] - plain[0]).abs().max() > 0.1
-    assert AvatarModel(ModelConfig(num_people=3)).codes(people, scans=people).shape.shape == (4, 64)
+    assert AvatarModel(ModelConfig(num_people=3)).codes(people, people).shape.shape == (4, 64)

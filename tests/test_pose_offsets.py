@@ -10,14 +10,17 @@ import torch
 
 from gdna.body.open_body import open_body
 from gdna.body.skeleton import JOINT_NAMES, PARENTS, SMPLX_PARENTS, canonical_rotations
+from gdna.data.batches import CoarseBatch
 from gdna.errors import GdnaError
 from gdna.evaluate.metrics import codes_of
-from gdna.geometry.rotations import rotation_y
+from gdna.geometry.rotations import axis_angle_to_matrix, rigid, rotation_y
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_model, save_checkpoint
 from gdna.model.config import MlpConfig, ModelConfig, NormalConfig, OccupancyConfig, from_dict
 from gdna.model.pose_offsets import POSE_NUMBERS, PoseOffsets, pose_numbers
 from gdna.train.beginning import begin_with
+from gdna.train.settings import LossSettings
+from gdna.train.shown import CodeNoise, ShownShapes, shown_shapes
 from gdna.types import BodyParams
 
 BLIND = replace(
@@ -59,7 +62,7 @@ def network(config: ModelConfig, influence: float = 0.0) -> AvatarModel:
     model.scan_offsets.person.copy_(PEOPLE)
     if model.pose_offsets is not None:
         torch.nn.init.normal_(model.pose_offsets.out.weight, std=influence)
-        model.pose_offsets.mean.copy_(pose_numbers(POSES, PARENTS).mean(0))
+        model.pose_offsets.set_people(pose_numbers(POSES, PARENTS), PEOPLE)
     return model
 
 
@@ -89,45 +92,94 @@ def test_before_it_learns_the_model_is_the_one_that_is_blind_to_the_pose():
     blind, aware = network(BLIND), network(AWARE)
     for name, tensor in blind.state_dict().items():
         assert torch.equal(aware.state_dict()[name], tensor)
-    assert torch.equal(blind.codes(PEOPLE, POSES, SCANS).shape, aware.codes(PEOPLE, POSES, SCANS).shape)
-    assert torch.equal(blind.codes(PEOPLE, scans=SCANS).shape, aware.codes(PEOPLE, POSES, SCANS).shape)
+    own = blind.codes(PEOPLE).shape
+    assert torch.equal(aware.codes_in(PEOPLE, POSES).shape, own)
+    assert torch.equal(blind.codes_in(PEOPLE, POSES).shape, own)
 
 
-def test_a_person_has_the_own_code_at_the_mean_pose_and_others_elsewhere():
+def test_a_person_has_the_own_code_at_the_mean_of_the_scans_poses_and_others_elsewhere():
     model = network(AWARE, influence=0.3)
-    own, shown = model.codes(PEOPLE).shape, model.codes(PEOPLE, POSES).shape
-    assert torch.equal(own, model.z_shapes(PEOPLE))
-    assert (shown - own).abs().amax(1).min() > 1e-3
-    with torch.no_grad():
-        model.pose_offsets.mean.copy_(pose_numbers(POSES, PARENTS)[1])
-        assert torch.equal(model.codes(PEOPLE, POSES).shape[1], own[1])
-    torch.testing.assert_close(
-        model.codes(PEOPLE, POSES, SCANS).shape - model.codes(PEOPLE, POSES).shape,
-        model.scan_offsets(SCANS, 3), atol=1e-6, rtol=0,
-    )  # fmt: skip
-    with pytest.raises(GdnaError, match="give bone transforms"):
-        model.codes(PEOPLE, scans=SCANS)
+    own, shown = model.z_shapes(PEOPLE), model.codes_in(PEOPLE, POSES).shape
+    torch.testing.assert_close(shown[[1, 3]], own[[1, 3]])  # people of one scan, in its pose
+    assert (shown - own)[[0, 2]].abs().amax(1).min() > 1e-3
+    assert (model.codes_in(PEOPLE, POSES.roll(1, 0)).shape - own).abs().amax(1).min() > 1e-3
+    half_way = pose_numbers(POSES[[0, 2]], PARENTS).mean(0, keepdim=True)
+    torch.testing.assert_close(model.pose_offsets.mean[:1], half_way)
+    assert torch.equal(model.codes(PEOPLE).shape, own)  # all that knows no pose
+    assert torch.equal(model.codes(PEOPLE, SCANS).shape, own + model.scan_offsets(SCANS, 3))  # scans have their own
 
 
 def test_gradients_reach_it_and_no_code_through_it():
-    offsets = PoseOffsets(8)
-    shape = torch.randn(4, 8, requires_grad=True)
-    offsets(pose_numbers(POSES, PARENTS), shape).square().sum().backward()
-    assert not offsets.out.weight.grad.any()  # of a square at zero
-    offsets(pose_numbers(POSES, PARENTS), shape).sum().backward()
+    offsets, poses = PoseOffsets(3, 8), pose_numbers(POSES, PARENTS)
+    shape, start = torch.randn(4, 8, requires_grad=True), torch.zeros(4, POSE_NUMBERS)
+    offsets(poses, start, shape).sum().backward()
     assert offsets.out.weight.grad.abs().max() > 0
     torch.nn.init.normal_(offsets.out.weight)
-    offsets(pose_numbers(POSES, PARENTS), shape).sum().backward()
+    offsets(poses, start, shape).sum().backward()
     assert offsets.hidden.weight.grad.abs().max() > 0
     assert shape.grad is None
 
 
-def test_measuring_asks_for_the_poses_shape():
+def shown(model: AvatarModel, coin: float, **weights: float) -> ShownShapes:
+    """What a step without noise shows of the four scans."""
+    batch = CoarseBatch(
+        SCANS, PEOPLE, torch.zeros(4, 4), POSES, torch.zeros(4, 1, 3), torch.zeros(4, 1, 3), torch.zeros(4, 1)
+    )
+    noise = CodeNoise(torch.zeros(4, POSE_NUMBERS), torch.full((4,), coin))
+    return shown_shapes(model, batch, noise, LossSettings(**weights))
+
+
+def test_scans_may_be_shown_by_their_person_and_pose_alone():
     model = network(AWARE, influence=0.3)
-    for scan in (None, 2):
-        number = None if scan is None else torch.tensor([scan])
-        expected = model.codes(torch.tensor([0]), POSES[2:3], number).shape
-        assert torch.equal(codes_of(model, 0, POSES[2], scan).shape, expected)
+    full, alone = model.codes(PEOPLE, SCANS).shape, model.codes_in(PEOPLE, POSES).shape
+    assert torch.equal(shown(model, 0.5).shown, full)
+    left_out = shown(model, 0.1, offset_dropout=0.3)
+    assert torch.equal(left_out.full, full)
+    assert torch.equal(left_out.shown[[0, 2]], alone[[0, 2]])
+    assert torch.equal(left_out.shown[[1, 3]], full[[1, 3]])  # nothing sets them apart
+    blind = network(BLIND)
+    assert torch.equal(shown(blind, 0.1, offset_dropout=0.3).shown[[0, 2]], blind.z_shapes(PEOPLE)[[0, 2]])
+    assert shown(blind, 0.1).pose_loss == 0
+
+
+def test_the_regression_finds_what_poses_do_and_leaves_codes_alone():
+    """Codes that are a function of the pose, and what is people's own: it is found, for poses never seen."""
+    torch.manual_seed(0)
+    people, poses = 40, 3
+    angles = 0.5 * torch.randn(people * poses + 60, 24, 3)
+    rotations = axis_angle_to_matrix(angles)
+    transforms = rigid(rotations, torch.zeros(len(angles), 3)[:, None].expand(-1, 24, -1))
+    numbers, person = pose_numbers(transforms, PARENTS), torch.arange(people).repeat_interleave(poses)
+    effect = 0.05 * torch.randn(POSE_NUMBERS, 8)
+    model = AvatarModel(replace(AWARE, num_people=people, num_scans=people * poses))
+    known = numbers[: people * poses]
+    model.scan_offsets.person.copy_(person)
+    model.pose_offsets.set_people(known, person)
+    with torch.no_grad():
+        model.z_shapes.weight.copy_(0.1 * torch.randn(people, 8) + model.pose_offsets.mean @ effect)
+        model.scan_offsets.weight.copy_(known @ effect)
+    batch = CoarseBatch(
+        torch.arange(len(known)), person, torch.zeros(len(known), 4), transforms[: len(known)],
+        *(torch.zeros(len(known), 1, 3) for _ in range(2)), torch.zeros(len(known), 1)
+    )  # fmt: skip
+    optimizer, generator = torch.optim.Adam(model.pose_offsets.parameters(), lr=5e-3), torch.Generator().manual_seed(0)
+    for _ in range(300):
+        noise = CodeNoise.draw(len(known), POSE_NUMBERS, generator)
+        optimizer.zero_grad()
+        shown_shapes(model, batch, noise, LossSettings()).pose_loss.backward()
+        optimizer.step()
+    assert model.z_shapes.weight.grad is None
+    assert model.scan_offsets.weight.grad is None
+    new, who = slice(people * poses, None), torch.arange(60) % people
+    change = model.codes_in(who, transforms[new]).shape - model.z_shapes(who)
+    expected = (numbers[new] - model.pose_offsets.mean[who]) @ effect
+    assert (change - expected).square().mean() < 0.6 * expected.square().mean()
+
+
+def test_measuring_asks_for_the_poses_shape_where_there_is_no_scan():
+    model, person = network(AWARE, influence=0.3), torch.tensor([0])
+    assert torch.equal(codes_of(model, 0, POSES[1]).shape, model.codes_in(person, POSES[1:2]).shape)
+    assert torch.equal(codes_of(model, 0, POSES[2], 2).shape, model.codes(person, torch.tensor([2])).shape)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -137,7 +189,7 @@ def test_files_keep_it(tmp_path, half):
     again = load_model(tmp_path / "aware.safetensors")
     assert again.config == AWARE
     assert torch.equal(again.pose_offsets.mean, model.pose_offsets.mean)
-    off = (again.codes(PEOPLE, POSES, SCANS).shape - model.codes(PEOPLE, POSES, SCANS).shape).abs().max()
+    off = (again.codes_in(PEOPLE, POSES).shape - model.codes_in(PEOPLE, POSES).shape).abs().max()
     assert off < (5e-3 if half else 1e-12)  # of codes of about one, through two layers in half precision
     assert from_dict({"num_people": 3}).shape_pose == "none"  # files of before
     with pytest.raises(GdnaError, match="shape_pose: found 'all', expected 'none' or 'local'"):
@@ -150,14 +202,14 @@ def test_a_run_begins_with_either_kind_of_model(tmp_path):
     start = {name: tmp_path / f"{name}.safetensors" for name in ("blind", "aware")}
     for name, model in (("blind", network(BLIND)), ("aware", network(AWARE, influence=0.3))):
         save_checkpoint(start[name], model, {"names": NAMES})
-    fresh = AvatarModel(AWARE)
-    fresh.pose_offsets.mean.fill_(0.5)
-    fresh.scan_offsets.person.copy_(PEOPLE)
+    fresh = network(AWARE)
     begin_with(fresh, start["blind"], NAMES)
-    assert torch.equal(fresh.codes(PEOPLE, POSES, SCANS).shape, network(BLIND).codes(PEOPLE, scans=SCANS).shape)
-    assert torch.equal(fresh.pose_offsets.mean, torch.full((POSE_NUMBERS,), 0.5))  # of the new run's scans
+    assert torch.equal(fresh.codes(PEOPLE, SCANS).shape, network(BLIND).codes(PEOPLE, SCANS).shape)
+    assert torch.equal(fresh.codes_in(PEOPLE, POSES).shape, fresh.codes(PEOPLE).shape)
     begin_with(fresh, start["aware"], NAMES)
-    known = network(AWARE, influence=0.3).codes(PEOPLE, POSES, SCANS).shape
-    assert torch.equal(fresh.codes(PEOPLE, POSES, SCANS).shape, known)
-    with pytest.raises(GdnaError, match=r"give model\.shape_pose=local"):
-        begin_with(AvatarModel(BLIND), start["aware"], NAMES)
+    assert torch.equal(fresh.codes_in(PEOPLE, POSES).shape, network(AWARE, influence=0.3).codes_in(PEOPLE, POSES).shape)
+    moved = network(AWARE)
+    moved.pose_offsets.mean.fill_(0.5)  # of other scans
+    begin_with(moved, start["aware"], NAMES)
+    assert torch.equal(moved.pose_offsets.mean, torch.full((3, POSE_NUMBERS), 0.5))
+    begin_with(network(BLIND), start["aware"], NAMES)

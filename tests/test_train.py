@@ -54,7 +54,7 @@ from gdna.train.settings import (
     fine_settings,
 )
 from gdna.train.stepping import adam, apply_gradients, average_gradients, set_learning_rate
-from gdna.train.surface import frozen_features, neutral_surface
+from gdna.train.surface import neutral_surface
 from gdna.train.validate import image_rows
 from gdna.types import BodyParams, Scan
 
@@ -426,11 +426,13 @@ def test_shapes_that_see_the_pose_are_trained_kept_and_measured(in_poses, tmp_pa
         with monkeypatch.context() as patch:
             logged[name] = record(patch)
             path = train_coarse(in_poses, tmp_path / name, config, settings, start=start)
-    assert logged["aware"][0] == logged["blind"][0]
+    first = {name: logged[name][0] for name in logged}
+    assert {k for k in first["blind"] if first["aware"][k] != first["blind"][k]} <= {"total", "pose_offset"}
     assert logged["aware"][-1] != logged["blind"][-1]
-    model, data = load_model(path), PreparedSet.open(in_poses, fields="fine")
+    model, data = load_model(path), PreparedSet.open(in_poses, fields="body")
     assert model.pose_offsets.out.weight.abs().max() > 0
-    torch.testing.assert_close(model.pose_offsets.mean, pose_numbers(data.bone_transforms, PARENTS).mean(0))
+    numbers = pose_numbers(data.bone_transforms, PARENTS)
+    torch.testing.assert_close(model.pose_offsets.mean, torch.stack([numbers[:3].mean(0), numbers[3]]))
     with monkeypatch.context() as patch:
         interrupt_the_third_save(patch)
         with pytest.raises(KeyboardInterrupt):
@@ -438,8 +440,6 @@ def test_shapes_that_see_the_pose_are_trained_kept_and_measured(in_poses, tmp_pa
     train_coarse(in_poses, tmp_path / "killed", aware, settings, start=start)
     assert_same_files(tmp_path / "aware", tmp_path / "killed")
     with torch.no_grad():
-        codes = model.codes(data.person, data.bone_transforms, torch.arange(4))
-        assert torch.equal(frozen_features(model, data)[2], model.generator(codes.shape[2:3])[0].half())
         torch.nn.init.normal_(model.pose_offsets.out.weight, std=0.5)
     posed = {}
     (tmp_path / "new").mkdir()
@@ -448,7 +448,7 @@ def test_shapes_that_see_the_pose_are_trained_kept_and_measured(in_poses, tmp_pa
     for name in ("aware", "mean"):
         save_checkpoint(tmp_path / f"{name}.safetensors", model, load_extra(path))
         posed[name] = evaluate_iou(tmp_path / f"{name}.safetensors", in_poses, tmp_path / "new", device="cpu").posed[0]
-        model.pose_offsets.mean.copy_(pose_numbers(data.bone_transforms, PARENTS)[2])  # the new pose: the own code
+        model.pose_offsets.mean.copy_(numbers[2])  # the new pose: the own code
     assert posed["aware"] != posed["mean"]
 
 
@@ -461,14 +461,16 @@ def test_scans_may_be_shown_without_their_own_offsets(in_poses):
     gradient, found = {}, {}
     for name, settings in (
         ("shown", LossSettings()),
-        ("alone", LossSettings(offset_dropout=1.0, lambda_reg=0.0)),
-        ("dear", LossSettings(offset_dropout=1.0, lambda_reg=0.0, lambda_offset=1.0)),
+        ("blind", LossSettings(lambda_pose=0.0)),
+        ("alone", LossSettings(offset_dropout=1.0, lambda_reg=0.0, lambda_pose=0.0)),
+        ("dear", LossSettings(offset_dropout=1.0, lambda_reg=0.0, lambda_pose=0.0, lambda_offset=1.0)),
     ):
         model.zero_grad()
         found[name] = coarse_losses(model, inputs, body, settings, False, Room(None))
         found[name].total.backward()
         gradient[name] = model.scan_offsets.weight.grad.clone()
-        assert model.pose_offsets.out.weight.grad.abs().max() > 0
+        learns = model.pose_offsets.out.weight.grad.abs().max() > 0
+        assert learns == (name != "blind")
     assert gradient["shown"].abs().max() > 0
     assert not gradient["alone"].any()
     assert gradient["dear"].abs().max() > 0

@@ -113,8 +113,10 @@ def codes_of(
     """The learned codes of one training person in a pose (canonical -> posed); where a training scan's number is given,
     as in that scan."""
     device = model.z_shapes.weight.device
-    number = None if scan is None else torch.tensor([scan], device=device)
-    return model.codes(torch.tensor([person], device=device), bone_transforms[None].to(device), number)
+    index = torch.tensor([person], device=device)
+    if scan is None:
+        return model.codes_in(index, bone_transforms[None].to(device))
+    return model.codes(index, torch.tensor([scan], device=device))
 
 
 def scan_of(names: Sequence[str], name: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -46,19 +46,6 @@ class PosedQuery:
     dropped: Int[Tensor, ""]  # correspondences that fixed capacities had no room for
 
 
-@dataclass(frozen=True)
-class ShapeParts:
-    """What the shape codes of training people are the sum of; zero where the model has no such part."""
-
-    person: Float[Tensor, "B Z"]  # what lasts
-    posed: Float[Tensor, "B Z"]  # what the pose does to it
-    scan: Float[Tensor, "B Z"]  # what else sets the scan apart
-
-    @property
-    def shape(self) -> Float[Tensor, "B Z"]:
-        return self.person + self.posed + self.scan
-
-
 class AvatarModel(nn.Module):
     """Auto-decoder over `config.num_people` people: one shape and one detail code each, starting at zero."""
 
@@ -87,55 +74,31 @@ class AvatarModel(nn.Module):
         nn.init.zeros_(self.z_shapes.weight)
         nn.init.zeros_(self.z_details.weight)
         self.scan_offsets = ScanOffsets(config.num_scans, config.dim_shape) if config.num_scans else None
-        self.pose_offsets = PoseOffsets(config.dim_shape) if config.shape_pose == "local" else None
-        self.parents = bone_tree(config.num_bones) if self.pose_offsets is not None else ()
+        self.pose_offsets = None
+        if config.shape_pose == "local":
+            self.parents = bone_tree(config.num_bones)
+            self.pose_offsets = PoseOffsets(config.num_people, config.dim_shape)
 
     def search_settings(self, backend: str = "auto") -> SearchSettings:
         """As the configuration says."""
         deformer = self.config.deformer
         return SearchSettings(max_steps=deformer.max_steps, init_bones=deformer.init_bones, backend=backend)
 
-    def codes(
-        self,
-        index: Int[Tensor, " B"],
-        bone_transforms: Float[Tensor, "B J 4 4"] | None = None,
-        scans: Int[Tensor, " B"] | None = None,
-    ) -> Codes:
-        """Learned codes of training people: their own, in a pose, or as training scans of theirs show them (`scans`,
-        in their own poses)."""
-        return Codes(self.shape_parts(index, bone_transforms, scans).shape, self.z_details(index))
-
-    def shape_parts(
-        self,
-        index: Int[Tensor, " B"],
-        bone_transforms: Float[Tensor, "B J 4 4"] | None = None,
-        scans: Int[Tensor, " B"] | None = None,
-        jitter: Float[Tensor, "B P"] | None = None,
-    ) -> ShapeParts:
-        """Of the codes' shapes; `jitter` is added to what they see of the pose. Raises `GdnaError` for scans without
-        their poses, where shapes see them."""
-        person = self.z_shapes(index)
-        posed = scan = torch.zeros_like(person)
-        if bone_transforms is not None:
-            posed = self.posed_offset(person, bone_transforms, jitter)
-        elif scans is not None and self.pose_offsets is not None:
-            raise GdnaError("codes of training scans: shapes of this model see the pose; give bone transforms too")
+    def codes(self, index: Int[Tensor, " B"], scans: Int[Tensor, " B"] | None = None) -> Codes:
+        """Learned codes of training people; where `scans` are given, as these training scans of theirs show them."""
+        shape = self.z_shapes(index)
         if scans is not None and self.scan_offsets is not None:
-            scan = self.scan_offsets(scans, self.config.num_people)
-        return ShapeParts(person, posed, scan)
+            shape = shape + self.scan_offsets(scans, self.config.num_people)
+        return Codes(shape, self.z_details(index))
 
-    def posed_offset(
-        self,
-        shape: Float[Tensor, "B Z"],
-        bone_transforms: Float[Tensor, "B J 4 4"],
-        jitter: Float[Tensor, "B P"] | None = None,
-    ) -> Float[Tensor, "B Z"]:
-        """What the pose adds to the shape codes of people; bone transforms map canonical to posed. Zero where shapes
-        do not see the pose."""
+    def codes_in(self, index: Int[Tensor, " B"], bone_transforms: Float[Tensor, "B J 4 4"]) -> Codes:
+        """Codes of training people in other poses (canonical -> posed): their own codes where shapes do not see the
+        pose."""
+        codes = self.codes(index)
         if self.pose_offsets is None:
-            return torch.zeros_like(shape)
+            return codes
         pose = pose_numbers(bone_transforms, self.parents)
-        return self.pose_offsets(pose if jitter is None else pose + jitter, shape)
+        return replace(codes, shape=codes.shape + self.pose_offsets(pose, self.pose_offsets.mean[index], codes.shape))
 
     def subject(self, codes: Codes, betas: Float[Tensor, "B S"]) -> Subject:
         """Run the generator once for people of these codes in these bodies."""

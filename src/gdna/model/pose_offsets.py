@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
@@ -20,25 +20,32 @@ CODE_SCALE = 3.0  # codes are small beside the pose's numbers (a tenth); more wo
 class PoseOffsets(nn.Module):
     """Offset of a person's shape code in a pose: V (h(pose, code) - h(mean pose, code)), one hidden layer h.
 
-    It is zero at the mean pose of the training scans: a person's own code is their shape there, and all that knows no
-    pose goes on with it. V starts at zero: the model starts as one whose shapes are blind to the pose. The code only
-    says which cloth it is; no gradient leads back to it this way.
+    It counts from the mean pose of the person's training scans, of which the person's own code is the mean shape. V
+    starts at zero: the model starts as one whose shapes are blind to the pose. The code only says which cloth it is; no
+    gradient leads back to it this way.
     """
 
-    mean: Float[Tensor, " P"]  # pose of the training scans
+    mean: Float[Tensor, "n P"]  # pose of each training person's scans
 
-    def __init__(self, dim_shape: int) -> None:
+    def __init__(self, num_people: int, dim_shape: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(POSE_NUMBERS + dim_shape, HIDDEN)
         self.out = nn.Linear(HIDDEN, dim_shape, bias=False)
         nn.init.zeros_(self.out.weight)
-        self.register_buffer("mean", torch.zeros(POSE_NUMBERS))
+        self.register_buffer("mean", torch.zeros(num_people, POSE_NUMBERS))
 
-    def forward(self, pose: Float[Tensor, "B P"], shape: Float[Tensor, "B Z"]) -> Float[Tensor, "B Z"]:
-        """`pose` as `pose_numbers` tells it, `shape` the people's own codes."""
+    def forward(
+        self, pose: Float[Tensor, "B P"], start: Float[Tensor, "B P"], shape: Float[Tensor, "B Z"]
+    ) -> Float[Tensor, "B Z"]:
+        """From the pose `start` to `pose`, both as `pose_numbers` tells them; `shape` are the people's own codes."""
         code = CODE_SCALE * shape.detach()
-        here, usual = (silu(self.hidden(torch.cat([p, code], 1))) for p in (pose, self.mean.expand_as(pose)))
-        return self.out(here - usual)
+        here, there = (silu(self.hidden(torch.cat([p, code], 1))) for p in (pose, start))
+        return self.out(here - there)
+
+    def set_people(self, poses: Float[Tensor, "m P"], person: Int[Tensor, " m"]) -> None:
+        """Count from the mean pose of each person's scans, of which there are m."""
+        total = torch.zeros_like(self.mean).index_add(0, person, poses)
+        self.mean.copy_(total / torch.bincount(person, minlength=len(total))[:, None])
 
 
 def pose_numbers(bone_transforms: Float[Tensor, "B J 4 4"], parents: tuple[int, ...]) -> Float[Tensor, "B P"]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from gdna.data.people import people_of
-from gdna.errors import GdnaError
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import check_tensors, load_extra, load_model
 
@@ -16,13 +15,9 @@ SHAPE_CODES, SCAN_OFFSETS, POSE_OFFSETS = "z_shapes.weight", "scan_offsets.", "p
 
 def begin_with(model: AvatarModel, start: Path | str, names: tuple[str, ...]) -> None:
     """Give an untrained model of the scans `names` the coarse parts of a checkpoint. People and scans that it knows
-    keep their codes, other people begin with the mean of its codes; where its shapes do not see the pose, they begin
-    to. Raises `GdnaError` where sizes differ, or where its shapes see the pose and the model's cannot."""
-    given = load_model(start)
-    if given.pose_offsets is not None and model.pose_offsets is None:
-        raise GdnaError(f"{start}: shapes see the pose there, and codes count on it; give model.shape_pose=local")
-    blind = (POSE_OFFSETS,) if given.pose_offsets is None else ()
-    apart = (*FINE_PARTS, SCAN_OFFSETS, *blind)
+    keep their codes, other people begin with the mean of its codes. What poses do is taken over where both models have
+    it. Raises `GdnaError` where sizes differ."""
+    given, apart = load_model(start), (*FINE_PARTS, SCAN_OFFSETS, POSE_OFFSETS)
     parts, own = ({k: v for k, v in m.state_dict().items() if not k.startswith(apart)} for m in (given, model))
     known_names = tuple(load_extra(start).get("names", ()))
     known, people = people_of(known_names), people_of(names)
@@ -32,6 +27,9 @@ def begin_with(model: AvatarModel, start: Path | str, names: tuple[str, ...]) ->
         parts[SHAPE_CODES] = torch.stack(rows)
     check_tensors(start, parts, own)
     model.load_state_dict(model.state_dict() | parts)
+    if given.pose_offsets is not None and model.pose_offsets is not None:
+        kept = {"mean": model.pose_offsets.mean}  # of the new run's scans
+        model.pose_offsets.load_state_dict(given.pose_offsets.state_dict() | kept)
     if given.scan_offsets is not None and model.scan_offsets is not None:
         for scan, name in enumerate(names):
             if name in known_names:

@@ -148,9 +148,8 @@ def trace_scan(
 
 def _query(model: AvatarModel, data: PreparedSet, index: int, search: SearchSettings) -> Query:
     """The model as a function of posed points (N, 3) of one scan; its blended transforms are put on a grid once."""
+    subject = model.subject(model.codes(data.person[index, None], data.number(index)), data.betas[index, None])
     transforms = data.bone_transforms[index, None]
-    codes = model.codes(data.person[index, None], transforms, data.number(index))
-    subject = model.subject(codes, data.betas[index, None])
     grid = model.transform_grid(subject, transforms, search)
     return lambda points: model.occupancy_posed(points[None], transforms, subject, search, grid)
 

@@ -38,6 +38,7 @@ from gdna.train.loading import open_set, to_device
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings
+from gdna.train.shown import CodeNoise, shown_shapes
 from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
 from gdna.train.validate import held_out_iou, held_out_sample
 from gdna.types import Codes
@@ -59,6 +60,7 @@ class CoarseLosses:
     occupancy: Float[Tensor, ""]
     shape_code: Float[Tensor, ""]
     scan_offset: Float[Tensor, ""]
+    pose_offset: Float[Tensor, ""]
     warp: Float[Tensor, ""]
     bone_occupancy: Float[Tensor, ""]
     joint_weights: Float[Tensor, ""]
@@ -160,8 +162,7 @@ class CoarseInputs:
     batch: CoarseBatch
     bone_points: Float[Tensor, "P 3"]  # neutral, inside
     skin: Int[Tensor, " S"]  # vertices of the body, for what the losses ask of them
-    pose_noise: Float[Tensor, "B N"]  # standard normal, on what shape codes see of the pose
-    coins: Float[Tensor, " B"]  # uniform in [0, 1): whether a scan's own offset is left out
+    noise: CodeNoise
 
     @staticmethod
     def draw(
@@ -171,9 +172,8 @@ class CoarseInputs:
         batch = data.draw_coarse(indices, generator, points)
         on_bones = bone_points(body.joints_neutral, tuple(body.parents.tolist()), POINTS_PER_BONE, generator)
         skin = torch.randint(len(body.skin_weights), (SKIN_POINTS,), generator=generator, device=generator.device)
-        noise = torch.randn(len(indices), POSE_NUMBERS, generator=generator, device=generator.device)
-        coins = torch.rand(len(indices), generator=generator, device=generator.device)
-        return CoarseInputs(batch, on_bones, skin, noise, coins)
+        noise = CodeNoise.draw(len(indices), POSE_NUMBERS, generator)
+        return CoarseInputs(batch, on_bones, skin, noise)
 
 
 @dataclass(frozen=True)
@@ -230,12 +230,8 @@ def coarse_losses(
     """
     batch = inputs.batch
     people = len(batch.people)
-    parts = model.shape_parts(
-        batch.people, batch.bone_transforms, batch.indices, weights.pose_jitter * inputs.pose_noise
-    )
-    kept = inputs.coins >= weights.offset_dropout
-    shown = replace(parts, scan=torch.where(kept[:, None], parts.scan, 0.0))
-    codes = Codes(shown.shape, model.z_details(batch.people))
+    shown = shown_shapes(model, batch, inputs.noise, weights)
+    codes = Codes(shown.shown, model.z_details(batch.people))
     with autocast():
         subject = model.subject(codes, batch.betas)
         search = room.search(model.search_settings())
@@ -243,10 +239,10 @@ def coarse_losses(
             batch.points_posed, batch.bone_transforms, subject, search, capacity=room.capacity
         )
     occupancy = occupancy_loss(query.logits, batch.occupancy, query.found)
-    # The original regularises the shape code twice, as the code of the generator and of the skinning field. What the
-    # pose adds is free: so it is the cheapest explanation, for people of one scan too.
-    shape_code = 2 * weights.lambda_reg * code_loss(parts.person + parts.scan)
-    scan_offset = weights.lambda_offset * code_loss(parts.scan)
+    # The original regularises the shape code twice, as the code of the generator and of the skinning field.
+    shape_code = 2 * weights.lambda_reg * code_loss(shown.full)
+    scan_offset = weights.lambda_offset * code_loss(shown.scan)
+    pose_offset = weights.lambda_pose * shown.pose_loss
     warped = model.to_neutral(batch.vertices_canonical[:, inputs.skin], batch.betas)
     warp = weights.lambda_disp * warp_loss(warped, body.vertices[inputs.skin])
     bone_occupancy = joint_weights = skin = torch.zeros_like(occupancy)
@@ -258,11 +254,19 @@ def coarse_losses(
     if weights.lambda_skin:
         skin_weights = model.skin_weights(body.vertices[inputs.skin].expand(people, -1, -1), subject)
         skin = weights.lambda_skin * skin_prior_loss(skin_weights, body.skin_weights[inputs.skin])
-    total = occupancy + shape_code + scan_offset + warp + bone_occupancy + joint_weights + skin
-    found = query.found.float().mean()
-    dropped = query.dropped.float()
+    total = occupancy + shape_code + scan_offset + pose_offset + warp + bone_occupancy + joint_weights + skin
     return CoarseLosses(
-        total, occupancy, shape_code, scan_offset, warp, bone_occupancy, joint_weights, skin, found, dropped
+        total,
+        occupancy,
+        shape_code,
+        scan_offset,
+        pose_offset,
+        warp,
+        bone_occupancy,
+        joint_weights,
+        skin,
+        query.found.float().mean(),
+        query.dropped.float(),
     )
 
 
@@ -283,7 +287,7 @@ def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
     if model.scan_offsets is not None:
         model.scan_offsets.person.copy_(data.person)
     if model.pose_offsets is not None:
-        model.pose_offsets.mean.copy_(pose_numbers(data.bone_transforms, model.parents).mean(0))
+        model.pose_offsets.set_people(pose_numbers(data.bone_transforms.cpu(), model.parents), data.person.cpu())
     model.normal.requires_grad_(False)
     model.z_details.requires_grad_(False)
     return model

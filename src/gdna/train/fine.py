@@ -203,7 +203,7 @@ def field_step(
     """The normal maps that the model draws for the batch (None if no loss looks at them), and what is wrong with them
     and with its normals. No view has more than `pixels` points of its person."""
     batch, surface = inputs.batch, inputs.surface
-    codes = model.codes(batch.people, batch.bone_transforms, batch.indices)
+    codes = model.codes(batch.people, batch.indices)
     detail = codes.detail
     subject = Subject(batch.betas, codes.shape, detail, features[batch.indices].to(detail.dtype))
     fake = normal_maps(model, batch, subject, fabric, pixels) if weights.looks_at_pictures else None

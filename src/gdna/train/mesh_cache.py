@@ -29,15 +29,13 @@ def rasterize_scan(
 
     `resolution` cells along the mesh's longest side. Raises `GdnaError` where the model has no surface.
     """
-    transforms = data.bone_transforms[index, None]
-    codes = model.codes(data.person[index, None], transforms, data.number(index))
-    subject = model.subject(codes, data.betas[index, None])
+    subject = model.subject(model.codes(data.person[index, None], data.number(index)), data.betas[index, None])
     parents = tuple(data.body.parents.tolist())
     mesh = extract_avatar(
         model, subject, data.vertices_canonical[index], data.joints_canonical[index], parents, resolution
     )
     points = model.to_neutral(mesh.vertices[None], subject.betas)[0]
-    (posed,) = pose_mesh(mesh, transforms)
+    (posed,) = pose_mesh(mesh, data.bone_transforms[index, None])
     camera = Orthographic(image_size=image_size)
     shape = (data.num_views, image_size, image_size)
     points_neutral = points.new_zeros(*shape, 3)

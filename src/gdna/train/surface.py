@@ -49,9 +49,9 @@ class NeutralSurface:
 def frozen_features(model: AvatarModel, data: PreparedSet) -> Float16[Tensor, "n C D H W"]:
     """The generator's volume of every scan, on the model's device, in half precision (8 MB each): the fine stage leaves
     the generator be, so no step has to run it."""
-    device = model.z_shapes.weight.device
-    numbers = (x.to(device).split(1) for x in (data.person, data.bone_transforms, torch.arange(len(data))))
-    return torch.cat([model.generator(model.codes(*scan).shape).half() for scan in zip(*numbers, strict=True)])
+    scans, people = (x.to(model.z_shapes.weight.device) for x in (torch.arange(len(data)), data.person))
+    parts = zip(people.split(1), scans.split(1), strict=True)
+    return torch.cat([model.generator(model.codes(person, scan).shape).half() for person, scan in parts])
 
 
 @torch.no_grad()
@@ -64,9 +64,8 @@ def neutral_surface(model: AvatarModel, data: PreparedSet) -> NeutralSurface:
     found = torch.zeros(points_neutral.shape[:2], dtype=torch.bool, device=data.betas.device)
     for index in range(len(data)):
         person = data.person[index, None].to(device)
+        subject = model.subject(model.codes(person, data.number(index).to(device)), data.betas[index, None].to(device))
         transforms = data.bone_transforms[index, None].to(device)
-        codes = model.codes(person, transforms, data.number(index).to(device))
-        subject = model.subject(codes, data.betas[index, None].to(device))
         points = from_fixed(data.fine.surface_points[index]).to(device)
         grid = model.transform_grid(subject, transforms, search) if uses_grid(search, points[None]) else None
         parts = points.split(POINTS_AT_ONCE)

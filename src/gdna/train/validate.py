@@ -53,8 +53,7 @@ def held_out_sample(data: PreparedSet, generator: torch.Generator, device: torch
 @torch.no_grad()
 def held_out_iou(model: AvatarModel, sample: HeldOutSample) -> dict[str, float]:
     """Intersection over union of posed occupancy, for the log: of the uniform points and of those near the surface."""
-    codes = model.codes(sample.people, sample.bone_transforms, sample.scans)
-    subject = model.subject(codes, sample.betas)
+    subject = model.subject(model.codes(sample.people, sample.scans), sample.betas)
     with matmul_precision("highest"):
         query = model.occupancy_posed(sample.points_posed, sample.bone_transforms, subject, model.search_settings())
     inside = (query.logits > 0).unflatten(1, (2, -1))
