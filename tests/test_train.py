@@ -430,7 +430,7 @@ def test_shapes_that_see_the_pose_are_trained_kept_and_measured(in_poses, tmp_pa
     assert {k for k in first["blind"] if first["aware"][k] != first["blind"][k]} <= {"total", "pose_offset"}
     assert logged["aware"][-1] != logged["blind"][-1]
     model, data = load_model(path), PreparedSet.open(in_poses, fields="body")
-    assert model.pose_offsets.out.weight.abs().max() > 0
+    assert model.pose_offsets.weight.abs().max() > 0
     numbers = pose_numbers(data.bone_transforms, PARENTS)
     torch.testing.assert_close(model.pose_offsets.mean, torch.stack([numbers[:3].mean(0), numbers[3]]))
     with monkeypatch.context() as patch:
@@ -440,7 +440,7 @@ def test_shapes_that_see_the_pose_are_trained_kept_and_measured(in_poses, tmp_pa
     train_coarse(in_poses, tmp_path / "killed", aware, settings, start=start)
     assert_same_files(tmp_path / "aware", tmp_path / "killed")
     with torch.no_grad():
-        torch.nn.init.normal_(model.pose_offsets.out.weight, std=0.5)
+        torch.nn.init.normal_(model.pose_offsets.weight, std=0.5)
     posed = {}
     (tmp_path / "new").mkdir()
     shutil.copytree(in_poses / "ann_pose2", tmp_path / "new" / "ann_pose9")
@@ -469,7 +469,7 @@ def test_scans_may_be_shown_without_their_own_offsets(in_poses):
         found[name] = coarse_losses(model, inputs, body, settings, False, Room(None))
         found[name].total.backward()
         gradient[name] = model.scan_offsets.weight.grad.clone()
-        learns = model.pose_offsets.out.weight.grad.abs().max() > 0
+        learns = model.pose_offsets.weight.grad.abs().max() > 0
         assert learns == (name != "blind")
     assert gradient["shown"].abs().max() > 0
     assert not gradient["alone"].any()

@@ -98,7 +98,7 @@ class AvatarModel(nn.Module):
         if self.pose_offsets is None:
             return codes
         pose = pose_numbers(bone_transforms, self.parents)
-        return replace(codes, shape=codes.shape + self.pose_offsets(pose, self.pose_offsets.mean[index], codes.shape))
+        return replace(codes, shape=codes.shape + self.pose_offsets(pose, self.pose_offsets.mean[index]))
 
     def subject(self, codes: Codes, betas: Float[Tensor, "B S"]) -> Subject:
         """Run the generator once for people of these codes in these bodies."""

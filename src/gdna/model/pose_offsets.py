@@ -5,42 +5,34 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from gdna.fields.pose import joint_bends
 
-HIDDEN = 128
 # The body's joints that move cloth, by number (the same in all trees): hips to ankles and spine, collars, shoulders,
 # elbows. Feet, neck, head, wrists and hands move next to none; they would only help to learn scans by heart.
 JOINTS = (slice(1, 10), slice(13, 15), slice(16, 20))
 POSE_NUMBERS = 9 * sum(joints.stop - joints.start for joints in JOINTS) + 3
-CODE_SCALE = 3.0  # codes are small beside the pose's numbers (a tenth); more would tell people apart sooner than poses
 
 
 class PoseOffsets(nn.Module):
-    """Offset of a person's shape code in a pose: V (h(pose, code) - h(mean pose, code)), one hidden layer h.
+    """Offset of a person's shape code in a pose: W (pose - mean pose).
 
-    It counts from the mean pose of the person's training scans, of which the person's own code is the mean shape. V
-    starts at zero: the model starts as one whose shapes are blind to the pose. The code only says which cloth it is; no
-    gradient leads back to it this way.
+    It counts from the mean pose of the person's training scans, of which the person's own code is the mean shape. W
+    starts at zero: the model starts as one whose shapes are blind to the pose. It is linear and the same for everybody
+    on purpose: from a few hundred scans, a hidden layer or a say of the person's code learned more of them by heart and
+    less of people left out. What it means for skirt or leggings is the generator's to say.
     """
 
     mean: Float[Tensor, "n P"]  # pose of each training person's scans
 
     def __init__(self, num_people: int, dim_shape: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(POSE_NUMBERS + dim_shape, HIDDEN)
-        self.out = nn.Linear(HIDDEN, dim_shape, bias=False)
-        nn.init.zeros_(self.out.weight)
+        self.weight = nn.Parameter(torch.zeros(dim_shape, POSE_NUMBERS))
         self.register_buffer("mean", torch.zeros(num_people, POSE_NUMBERS))
 
-    def forward(
-        self, pose: Float[Tensor, "B P"], start: Float[Tensor, "B P"], shape: Float[Tensor, "B Z"]
-    ) -> Float[Tensor, "B Z"]:
-        """From the pose `start` to `pose`, both as `pose_numbers` tells them; `shape` are the people's own codes."""
-        code = CODE_SCALE * shape.detach()
-        here, there = (silu(self.hidden(torch.cat([p, code], 1))) for p in (pose, start))
-        return self.out(here - there)
+    def forward(self, pose: Float[Tensor, "B P"], start: Float[Tensor, "B P"]) -> Float[Tensor, "B Z"]:
+        """From the pose `start` to `pose`, both as `pose_numbers` tells them."""
+        return (pose - start) @ self.weight.T
 
     def set_people(self, poses: Float[Tensor, "m P"], person: Int[Tensor, " m"]) -> None:
         """Count from the mean pose of each person's scans, of which there are m."""

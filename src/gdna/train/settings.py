@@ -99,7 +99,7 @@ class LossSettings:
         0.0, "share of scans shown by their person and pose alone, without offsets of their own, as new poses are"
     )
     lambda_pose: float = key(3.0, "shape_pose=local: what the pose does, regressed on codes of scans and people")
-    pose_jitter: float = key(0.1, "noise on what shape codes see of the pose, against learning scans by heart")
+    pose_jitter: float = key(0.15, "noise on what shape codes see of the pose, against learning scans by heart")
     nepochs_pretrain: int = key(1, "epochs with the losses on bones")
     lambda_bone_occ: float = key(1.0, "points on the bones are inside")
     lambda_bone_w: float = key(10.0, "joints move with their bones")

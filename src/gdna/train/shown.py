@@ -14,7 +14,7 @@ from gdna.model.pose_offsets import pose_numbers
 from gdna.objectives import code_loss
 from gdna.train.settings import LossSettings
 
-BETWEEN_PEOPLE = 0.4  # weight of people's codes beside scans' offsets: poses tell so much less of them
+BETWEEN_PEOPLE = 0.4  # weight of people's codes beside scans' offsets: so much more than the pose is in them
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,12 @@ class ShownShapes:
 
 def shown_shapes(model: AvatarModel, batch: CoarseBatch, noise: CodeNoise, weights: LossSettings) -> ShownShapes:
     """By their full codes; a share (`offset_dropout`) of those whose person has several scans by person and pose alone,
-    as new poses are."""
+    as new poses are.
+
+    What poses do is regressed on the codes, which are given for that: on what scans have beyond their persons' codes,
+    and on what these have beyond the mean of all. A person of one scan says nothing of the first kind, but many of them
+    tell what their poses have in common. The noise on the poses shrinks the answer as a ridge would.
+    """
     person = posed = model.z_shapes(batch.people)
     scan, left_out = torch.zeros_like(person), torch.zeros_like(noise.coin, dtype=torch.bool)
     if model.scan_offsets is not None:
@@ -53,18 +58,10 @@ def shown_shapes(model: AvatarModel, batch: CoarseBatch, noise: CodeNoise, weigh
     if model.pose_offsets is not None:
         jitter = weights.pose_jitter * noise.pose
         pose, start = pose_numbers(batch.bone_transforms, model.parents), model.pose_offsets.mean[batch.people]
-        offset = model.pose_offsets(pose + jitter, start, person)
+        offset = model.pose_offsets(pose + jitter, start)
         posed = person + offset
         beyond = person.detach() - model.z_shapes.weight.detach().mean(0)
-        common = _common(model, start + jitter)
+        common = model.pose_offsets(start + jitter, model.pose_offsets.mean.mean(0).expand_as(start))
         loss = code_loss(offset - scan.detach()) + BETWEEN_PEOPLE * code_loss(common - beyond)
     full = person + scan
     return ShownShapes(torch.where(left_out[:, None], posed, full), full, scan, loss)
-
-
-def _common(model: AvatarModel, pose: Float[Tensor, "B P"]) -> Float[Tensor, "B Z"]:
-    """What poses do to everybody. People of one scan say nothing of how their shape changes; but many of them tell what
-    their poses have in common. They are asked with the mean code: with its own, the answer would be in the question."""
-    assert model.pose_offsets is not None
-    usual = model.pose_offsets.mean.mean(0).expand_as(pose)
-    return model.pose_offsets(pose, usual, model.z_shapes.weight.mean(0).expand(len(pose), -1))
