@@ -17,7 +17,7 @@ from gdna.geometry.rotations import axis_angle_to_matrix, rigid, rotation_y
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_model, save_checkpoint
 from gdna.model.config import MlpConfig, ModelConfig, NormalConfig, OccupancyConfig, from_dict
-from gdna.model.pose_offsets import POSE_NUMBERS, PoseOffsets, pose_numbers
+from gdna.model.pose_offsets import POSE_NUMBERS, STEP, PoseOffsets, pose_numbers
 from gdna.train.beginning import begin_with
 from gdna.train.settings import LossSettings
 from gdna.train.shown import CodeNoise, ShownShapes, shown_shapes
@@ -61,7 +61,7 @@ def network(config: ModelConfig, influence: float = 0.0) -> AvatarModel:
     torch.nn.init.normal_(model.scan_offsets.weight, std=0.1)
     model.scan_offsets.person.copy_(PEOPLE)
     if model.pose_offsets is not None:
-        torch.nn.init.normal_(model.pose_offsets.weight, std=influence)
+        torch.nn.init.normal_(model.pose_offsets.weight, std=influence / STEP)
         model.pose_offsets.set_people(pose_numbers(POSES, PARENTS), PEOPLE)
     return model
 
@@ -112,7 +112,7 @@ def test_a_person_has_the_own_code_at_the_mean_of_the_scans_poses_and_others_els
 def test_gradients_reach_it():
     offsets, poses = PoseOffsets(3, 8), pose_numbers(POSES, PARENTS)
     offsets(poses, torch.zeros(4, POSE_NUMBERS)).sum().backward()
-    torch.testing.assert_close(offsets.weight.grad, poses.sum(0).expand(8, -1))
+    torch.testing.assert_close(offsets.weight.grad, STEP * poses.sum(0).expand(8, -1))
 
 
 def shown(model: AvatarModel, coin: float, **weights: float) -> ShownShapes:
@@ -157,7 +157,7 @@ def test_the_regression_finds_what_poses_do_and_leaves_codes_alone():
         torch.arange(len(known)), person, torch.zeros(len(known), 4), transforms[: len(known)],
         *(torch.zeros(len(known), 1, 3) for _ in range(2)), torch.zeros(len(known), 1)
     )  # fmt: skip
-    optimizer, generator = torch.optim.Adam(model.pose_offsets.parameters(), lr=5e-3), torch.Generator().manual_seed(0)
+    optimizer, generator = torch.optim.Adam(model.pose_offsets.parameters(), lr=5e-2), torch.Generator().manual_seed(0)
     for _ in range(300):
         noise = CodeNoise.draw(len(known), POSE_NUMBERS, generator)
         optimizer.zero_grad()

@@ -13,6 +13,8 @@ from gdna.fields.pose import joint_bends
 JOINTS = (slice(1, 10), slice(13, 15), slice(16, 20))
 POSE_NUMBERS = 9 * sum(joints.stop - joints.start for joints in JOINTS) + 3
 
+STEP = 0.1  # of the weights in the map; they are a tenth of a network's, and an optimiser's steps are the same for all
+
 
 class PoseOffsets(nn.Module):
     """Offset of a person's shape code in a pose: W (pose - mean pose).
@@ -32,7 +34,7 @@ class PoseOffsets(nn.Module):
 
     def forward(self, pose: Float[Tensor, "B P"], start: Float[Tensor, "B P"]) -> Float[Tensor, "B Z"]:
         """From the pose `start` to `pose`, both as `pose_numbers` tells them."""
-        return (pose - start) @ self.weight.T
+        return (pose - start) @ (STEP * self.weight).T
 
     def set_people(self, poses: Float[Tensor, "m P"], person: Int[Tensor, " m"]) -> None:
         """Count from the mean pose of each person's scans, of which there are m."""
