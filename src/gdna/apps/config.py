@@ -122,6 +122,9 @@ class ModelKeys(LossSettings):
     scan_offsets: bool = key(
         True, "scans of one person differ from the person's shape code by offsets of their own; the original has none"
     )
+    shape_pose: str = key(
+        "none", "local: shape codes also see how the body is bent and tilted, as cloth falls; none, as in the original"
+    )
     network: OccupancyConfig = field(default_factory=OccupancyConfig)
     norm_network: NormalConfig = field(default_factory=NormalConfig)
     deformer: DeformerConfig = field(default_factory=DeformerConfig)
@@ -140,6 +143,7 @@ class ModelKeys(LossSettings):
             norm_network=self.norm_network,
             deformer=self.deformer,
             num_scans=int(self.scan_offsets),
+            shape_pose=self.shape_pose,
         )
 
 

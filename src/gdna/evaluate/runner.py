@@ -219,7 +219,7 @@ def _skinning(job: _Job, evaluation: Evaluation) -> Evaluation:
         members = job.data.members(kind, job.settings.scans)
         if members:
             network = job.model.network
-            codes = [codes_of(network, s.person[i], s.scan[i]) for s, i in members]
+            codes = [codes_of(network, s.person[i], s.data.bone_transforms[i], s.scan[i]) for s, i in members]
             known = zip(members, codes, strict=True)
             errors[kind] = tuple(skinning_error(network, s.data, i, c) for (s, i), c in known)
     if not errors:

@@ -68,7 +68,7 @@ def score_scan(model: Model, scans: ScanSet, index: int, settings: EvaluateSetti
     if scans.person[index] < 0:
         codes = fit_codes(model, data, index, CodeFitSettings(steps=settings.fit_steps, seed=settings.seed))
     else:
-        codes = codes_of(network, scans.person[index], scans.scan[index])
+        codes = codes_of(network, scans.person[index], data.bone_transforms[index], scans.scan[index])
     iou = scan_iou(network, data, index, codes, network.search_settings())
     person = model.person(data.betas[index], codes.shape[0], codes.detail[0])
     mesh = reconstruct(person, data.bone_transforms[index], settings.mesh_resolution, geometry_of(settings))

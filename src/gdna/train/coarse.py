@@ -15,14 +15,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.data.batches import CoarseBatch
-from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody, body_on
 from gdna.deform.search import SearchSettings
 from gdna.geometry.arithmetic import matmul_precision
-from gdna.model.avatar_model import FINE_PARTS, AvatarModel
-from gdna.model.checkpoint import check_tensors, load_extra, load_model
+from gdna.model.avatar_model import AvatarModel
 from gdna.model.config import ModelConfig
+from gdna.model.pose_offsets import POSE_NUMBERS, pose_numbers
 from gdna.model.training_state import TrainingState
 from gdna.objectives import (
     bone_ends,
@@ -34,12 +33,15 @@ from gdna.objectives import (
     skin_weight_loss,
     warp_loss,
 )
+from gdna.train.beginning import begin_with
 from gdna.train.loading import open_set, to_device
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings
+from gdna.train.shown import CodeNoise, shown_shapes
 from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
 from gdna.train.validate import held_out_iou, held_out_sample
+from gdna.types import Codes
 
 Preview = Callable[[AvatarModel], np.ndarray]
 """A picture (H, W, 3), uint8, of what the model can do, shown at every validation."""
@@ -47,7 +49,6 @@ Preview = Callable[[AvatarModel], np.ndarray]
 POINTS_PER_BONE = 5
 ROOTS = 1.25  # correspondences a point that there is room for at first
 MOST_ROOM = 4.0  # times that
-SHAPE_CODES, SCAN_OFFSETS = "z_shapes.weight", "scan_offsets."
 SKIN_POINTS = 1000  # of the body's, a step; all 13,000 would cost as much as the rest of the fields
 
 
@@ -58,6 +59,8 @@ class CoarseLosses:
     total: Float[Tensor, ""]
     occupancy: Float[Tensor, ""]
     shape_code: Float[Tensor, ""]
+    scan_offset: Float[Tensor, ""]
+    pose_offset: Float[Tensor, ""]
     warp: Float[Tensor, ""]
     bone_occupancy: Float[Tensor, ""]
     joint_weights: Float[Tensor, ""]
@@ -159,6 +162,7 @@ class CoarseInputs:
     batch: CoarseBatch
     bone_points: Float[Tensor, "P 3"]  # neutral, inside
     skin: Int[Tensor, " S"]  # vertices of the body, for what the losses ask of them
+    noise: CodeNoise
 
     @staticmethod
     def draw(
@@ -168,7 +172,8 @@ class CoarseInputs:
         batch = data.draw_coarse(indices, generator, points)
         on_bones = bone_points(body.joints_neutral, tuple(body.parents.tolist()), POINTS_PER_BONE, generator)
         skin = torch.randint(len(body.skin_weights), (SKIN_POINTS,), generator=generator, device=generator.device)
-        return CoarseInputs(batch, on_bones, skin)
+        noise = CodeNoise.draw(len(indices), POSE_NUMBERS, generator)
+        return CoarseInputs(batch, on_bones, skin, noise)
 
 
 @dataclass(frozen=True)
@@ -210,25 +215,6 @@ class CoarseLearner:
         return {b: stepper(replace(self, bootstraps=b), device) for b in (True, False)}
 
 
-def begin_with(model: AvatarModel, start: Path | str, names: tuple[str, ...]) -> None:
-    """Give an untrained model of the scans `names` the coarse parts of a checkpoint. People and scans that it knows
-    keep their codes, other people begin with the mean of its codes. Raises `GdnaError` where sizes differ."""
-    given, apart = load_model(start), (*FINE_PARTS, SCAN_OFFSETS)
-    parts, own = ({k: v for k, v in m.state_dict().items() if not k.startswith(apart)} for m in (given, model))
-    known_names = tuple(load_extra(start).get("names", ()))
-    known, people = people_of(known_names), people_of(names)
-    if known != people:
-        codes = parts[SHAPE_CODES]
-        rows = [codes[known.index(person)] if person in known else codes.mean(0) for person in people]
-        parts[SHAPE_CODES] = torch.stack(rows)
-    check_tensors(start, parts, own)
-    model.load_state_dict(model.state_dict() | parts)
-    if given.scan_offsets is not None and model.scan_offsets is not None:
-        for scan, name in enumerate(names):
-            if name in known_names:
-                model.scan_offsets.weight.data[scan] = given.scan_offsets.weight.data[known_names.index(name)]
-
-
 def coarse_losses(
     model: AvatarModel,
     inputs: CoarseInputs,
@@ -244,7 +230,8 @@ def coarse_losses(
     """
     batch = inputs.batch
     people = len(batch.people)
-    codes = model.codes(batch.people, batch.indices)
+    shown = shown_shapes(model, batch, inputs.noise, weights)
+    codes = Codes(shown.shown, model.z_details(batch.people))
     with autocast():
         subject = model.subject(codes, batch.betas)
         search = room.search(model.search_settings())
@@ -253,7 +240,9 @@ def coarse_losses(
         )
     occupancy = occupancy_loss(query.logits, batch.occupancy, query.found)
     # The original regularises the shape code twice, as the code of the generator and of the skinning field.
-    shape_code = 2 * weights.lambda_reg * code_loss(codes.shape)
+    shape_code = 2 * weights.lambda_reg * code_loss(shown.full)
+    scan_offset = weights.lambda_offset * code_loss(shown.scan)
+    pose_offset = weights.lambda_pose * shown.pose_loss
     warped = model.to_neutral(batch.vertices_canonical[:, inputs.skin], batch.betas)
     warp = weights.lambda_disp * warp_loss(warped, body.vertices[inputs.skin])
     bone_occupancy = joint_weights = skin = torch.zeros_like(occupancy)
@@ -265,10 +254,20 @@ def coarse_losses(
     if weights.lambda_skin:
         skin_weights = model.skin_weights(body.vertices[inputs.skin].expand(people, -1, -1), subject)
         skin = weights.lambda_skin * skin_prior_loss(skin_weights, body.skin_weights[inputs.skin])
-    total = occupancy + shape_code + warp + bone_occupancy + joint_weights + skin
-    found = query.found.float().mean()
-    dropped = query.dropped.float()
-    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, found, dropped)
+    total = occupancy + shape_code + scan_offset + pose_offset + warp + bone_occupancy + joint_weights + skin
+    return CoarseLosses(
+        total,
+        occupancy,
+        shape_code,
+        scan_offset,
+        pose_offset,
+        warp,
+        bone_occupancy,
+        joint_weights,
+        skin,
+        query.found.float().mean(),
+        query.dropped.float(),
+    )
 
 
 def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
@@ -287,6 +286,8 @@ def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
         model = AvatarModel(config)
     if model.scan_offsets is not None:
         model.scan_offsets.person.copy_(data.person)
+    if model.pose_offsets is not None:
+        model.pose_offsets.set_people(pose_numbers(data.bone_transforms.cpu(), model.parents), data.person.cpu())
     model.normal.requires_grad_(False)
     model.z_details.requires_grad_(False)
     return model
