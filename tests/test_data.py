@@ -332,16 +332,16 @@ def test_the_body_under_the_clothes_is_not_surface(prepared: Path) -> None:
 
 def test_preparation_is_reproducible_and_resumable(prepared: Path, tmp_path: Path) -> None:
     scan = person("anna", 0)
-    assert is_prepared(prepared, "anna", SMALL)
-    assert not is_prepared(prepared, "anna", SMALL, seed=1)
-    assert not is_prepared(prepared, "carl", SMALL)
+    assert is_prepared(prepared, "anna", open_body(), SMALL)
+    assert not is_prepared(prepared, "anna", open_body(), SMALL, seed=1)
+    assert not is_prepared(prepared, "carl", open_body(), SMALL)
     (tmp_path / ".anna.123.part").mkdir(parents=True)  # of a run that was killed
     prepare_scan(scan, open_body(), tmp_path, SMALL)
     for file in sorted((prepared / "anna").rglob("*.*")):
         if file.is_file():
             assert file.read_bytes() == (tmp_path / "anna" / file.relative_to(prepared / "anna")).read_bytes()
     prepare_scan(scan, open_body(), tmp_path, SMALL, seed=1)
-    assert not is_prepared(tmp_path, "anna", SMALL)
+    assert not is_prepared(tmp_path, "anna", open_body(), SMALL)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["anna", "body.safetensors"]
     first, second = (read_samples(f / "anna" / SAMPLES) for f in (prepared, tmp_path))
     assert not torch.equal(first.occupancy_points, second.occupancy_points)
