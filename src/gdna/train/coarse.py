@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gdna.data.batches import CoarseBatch
 from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
-from gdna.data.sample_file import PreparedBody, body_on
+from gdna.data.sample_file import body_on
 from gdna.deform.search import SearchSettings
 from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
@@ -25,15 +24,16 @@ from gdna.model.checkpoint import check_tensors, load_extra, load_model
 from gdna.model.config import ModelConfig
 from gdna.model.training_state import TrainingState
 from gdna.objectives import (
-    bone_ends,
-    bone_points,
     code_loss,
     inside_loss,
     occupancy_loss,
+    outside_loss,
     skin_prior_loss,
     skin_weight_loss,
     warp_loss,
 )
+from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
+from gdna.train.empty_space import EmptySpace
 from gdna.train.loading import open_set, to_device
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
@@ -44,11 +44,9 @@ from gdna.train.validate import held_out_iou, held_out_sample
 Preview = Callable[[AvatarModel], np.ndarray]
 """A picture (H, W, 3), uint8, of what the model can do, shown at every validation."""
 
-POINTS_PER_BONE = 5
 ROOTS = 1.25  # correspondences a point that there is room for at first
 MOST_ROOM = 4.0  # times that
 SHAPE_CODES, SCAN_OFFSETS = "z_shapes.weight", "scan_offsets."
-SKIN_POINTS = 1000  # of the body's, a step; all 13,000 would cost as much as the rest of the fields
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,7 @@ class CoarseLosses:
     bone_occupancy: Float[Tensor, ""]
     joint_weights: Float[Tensor, ""]
     skin: Float[Tensor, ""]
+    empty: Float[Tensor, ""]
     found: Float[Tensor, ""]
     dropped: Float[Tensor, ""]  # correspondences that there was no room for
 
@@ -127,6 +126,7 @@ def train_coarse(
         run = Run(setting, schedule, model, state, data)
         held_out = held_out_sample(data, schedule.generator(0), fabric.device)
         body, host_body = NeutralBody.of(to_device(data.body, fabric.device)), body_on(data.body, "cpu")
+        empty = EmptySpace.of(data) if settings.model.lambda_empty else None
 
         room = Room.first(fabric.device, settings.datamodule.points_per_frame)
         learner = CoarseLearner(
@@ -136,7 +136,7 @@ def train_coarse(
         for step in run.steps():
             generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
-            drawn = CoarseInputs.draw(data, indices, host_body, settings.datamodule.points_per_frame, generator)
+            drawn = CoarseInputs.draw(data, indices, host_body, settings.datamodule.points_per_frame, generator, empty)
             set_learning_rate(optimizer, optim.lr * learning_rate_factor(optim, run.done(step)))
             bootstraps = schedule.epoch(step) < settings.model.nepochs_pretrain
             losses, finite = learners[bootstraps](to_device(drawn, fabric.device))
@@ -150,40 +150,6 @@ def train_coarse(
                 if preview is not None:
                     run.log_image("preview", preview(model), step)
         return run.folder.model
-
-
-@dataclass(frozen=True)
-class CoarseInputs:
-    """Everything that a step draws."""
-
-    batch: CoarseBatch
-    bone_points: Float[Tensor, "P 3"]  # neutral, inside
-    skin: Int[Tensor, " S"]  # vertices of the body, for what the losses ask of them
-
-    @staticmethod
-    def draw(
-        data: PreparedSet, indices: Int[Tensor, " B"], body: PreparedBody, points: int, generator: torch.Generator
-    ) -> CoarseInputs:
-        """Of the scans `indices`; `body` is the set's, where the generator is."""
-        batch = data.draw_coarse(indices, generator, points)
-        on_bones = bone_points(body.joints_neutral, tuple(body.parents.tolist()), POINTS_PER_BONE, generator)
-        skin = torch.randint(len(body.skin_weights), (SKIN_POINTS,), generator=generator, device=generator.device)
-        return CoarseInputs(batch, on_bones, skin)
-
-
-@dataclass(frozen=True)
-class NeutralBody:
-    """What the losses ask of the body without clothes, in neutral space."""
-
-    vertices: Float[Tensor, "Vs 3"]
-    skin_weights: Float[Tensor, "Vs J"]
-    bone_ends: Float[Tensor, "E 3"]
-    bones: Int[Tensor, " E"]  # which of them moves each end
-
-    @staticmethod
-    def of(body: PreparedBody) -> NeutralBody:
-        ends, bones = bone_ends(body.joints_neutral, tuple(body.parents.tolist()))
-        return NeutralBody(body.vertices_neutral, body.skin_weights, ends, bones)
 
 
 @dataclass(frozen=True)
@@ -265,10 +231,15 @@ def coarse_losses(
     if weights.lambda_skin:
         skin_weights = model.skin_weights(body.vertices[inputs.skin].expand(people, -1, -1), subject)
         skin = weights.lambda_skin * skin_prior_loss(skin_weights, body.skin_weights[inputs.skin])
-    total = occupancy + shape_code + warp + bone_occupancy + joint_weights + skin
+    empty = torch.zeros_like(occupancy)
+    if inputs.empty_points.shape[1]:
+        with autocast():
+            logits = model.occupancy_neutral(inputs.empty_points, subject)[0]
+        empty = weights.lambda_empty * outside_loss(logits.float())
+    total = occupancy + shape_code + warp + bone_occupancy + joint_weights + skin + empty
     found = query.found.float().mean()
     dropped = query.dropped.float()
-    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, found, dropped)
+    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, empty, found, dropped)
 
 
 def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
