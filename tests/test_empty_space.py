@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,9 +10,9 @@ from gdna.body.open_body import open_body
 from gdna.body.skeleton import JOINT_NAMES
 from gdna.data.prepare import PrepareSettings, prepare_scan
 from gdna.data.prepared import PreparedSet
-from gdna.data.sample_file import read_body
+from gdna.data.sample_file import PreparedBody
 from gdna.objectives import bone_points, inside_loss, outside_loss
-from gdna.train.empty_space import CELL, LOOSE, MARGIN, REACH, EmptySpace, PosedSkin, _landmarks
+from gdna.train.empty_space import CELL, LOOSE, MARGIN, REACH, SOFTNESS, EmptySpace, PosedSkin, landmarks
 from gdna.train.schedule import generator_for
 from gdna.types import BodyParams, Scan
 
@@ -30,6 +28,14 @@ def posed_skin(rotations: torch.Tensor, betas: torch.Tensor) -> tuple[PosedSkin,
     shifts = posed.vertices_canonical[0, skin] - body.vertices_neutral[skin]
     ankles = posed.joints[0, [JOINT_NAMES.index("left_ankle"), JOINT_NAMES.index("right_ankle")]]
     return PosedSkin(posed.vertices[0, skin], transforms, shifts), ankles.mean(0)
+
+
+def prepared_body() -> PreparedBody:
+    body = open_body()
+    skin = body.faces.unique()
+    return PreparedBody(
+        body.vertices_neutral[skin], body.skin_weights[skin], body.joints_neutral, torch.tensor(body.parents)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +58,11 @@ def empty(data: PreparedSet) -> EmptySpace:
     return EmptySpace.of(data)
 
 
-def test_skin_is_carried_back_to_the_neutral_body(data: PreparedSet) -> None:
+def test_skin_is_carried_back_to_the_neutral_body() -> None:
     rotations = 0.3 * torch.randn(24, 3, generator=torch.Generator().manual_seed(0))
     skin, _ = posed_skin(rotations, torch.from_numpy(open_body().population_betas[5]))
-    body = read_body(Path(data.folder) / "body.safetensors")
-    back = skin.to_neutral(skin.vertices_posed, _landmarks(body))
+    body = prepared_body()
+    back = skin.to_neutral(skin.vertices_posed, landmarks(body))
     # metres: single precision, and coincident vertices of other weights
     assert float((back - body.vertices_neutral).norm(dim=1).quantile(0.999)) < 1e-5
 
@@ -96,15 +102,33 @@ def test_a_skirts_cloth_between_the_legs_is_a_web() -> None:
     skin, between = posed_skin(rotations, torch.zeros(open_body().num_betas))
     across = torch.linspace(-0.05, 0.05, 41)[:, None] * torch.tensor([1.0, 0, 0])
     points = between + torch.tensor([0.0, 0.15, 0.15]) + across
-    body_vertices = open_body().vertices_neutral[open_body().faces.unique()]
     assert float(torch.cdist(points, skin.vertices_posed).amin()) > LOOSE
-    landmarks = torch.arange(0, len(body_vertices), 20)
-    back = skin.to_neutral(points, landmarks)
-    rigid, soft = back[:41], back[41:]
-    assert len(soft) == 41
-    tear, gap = (float(x[:, 0].sort().values.diff().max()) for x in (rigid, soft))
-    assert tear > 0.2  # metres of web that nearest vertices leave out
-    assert gap < 2 * REACH * CELL
+    back = skin.to_neutral(points, landmarks(prepared_body()))
+    assert len(back) == len(SOFTNESS) * len(points)
+    assert float(back[:, 0].amax() - back[:, 0].amin()) > 0.3  # metres: as wide as the canonical legs are apart
+    assert float(back[:, 0].sort().values.diff().max()) < 2 * REACH * CELL
+
+
+def test_loose_cloth_follows_no_hand() -> None:
+    """A skirt below the fingers of a hanging arm is carried back with the thigh, 10 cm away, not with the hand."""
+    body = prepared_body()
+    bones = body.skin_weights[landmarks(body)].argmax(1)
+    ends = [
+        JOINT_NAMES.index(f"{side}_{name}") for side in ("left", "right") for name in ("ankle", "foot", "wrist", "hand")
+    ]
+    assert not torch.isin(bones, torch.tensor(ends)).any()
+    assert len(bones.unique()) == 24 - len(ends)
+    rotations = torch.zeros(24, 3)
+    rotations[JOINT_NAMES.index("left_shoulder"), 2] = -1.4  # arms down
+    skin, _ = posed_skin(rotations, torch.zeros(open_body().num_betas))
+    hand = skin.vertices_posed[body.skin_weights[:, JOINT_NAMES.index("left_hand")] > 0.9]
+    hem = hand.mean(0) + torch.tensor([[0.0, -0.13, 0.0]])
+    distance = torch.cdist(hem, skin.vertices_posed)
+    assert float(distance.amin()) > LOOSE
+    assert body.skin_weights[distance.argmin(), JOINT_NAMES.index("left_hand")] > 0.5
+    back = skin.to_neutral(hem, landmarks(body))
+    hands_neutral = body.vertices_neutral[body.skin_weights[:, JOINT_NAMES.index("left_hand")] > 0.9]
+    assert float(torch.cdist(back, hands_neutral).amin()) > 0.3  # metres
 
 
 def test_draws_are_of_the_generator() -> None:

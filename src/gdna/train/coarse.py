@@ -40,6 +40,7 @@ from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings
 from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
 from gdna.train.validate import held_out_iou, held_out_sample
+from gdna.types import Subject
 
 Preview = Callable[[AvatarModel], np.ndarray]
 """A picture (H, W, 3), uint8, of what the model can do, shown at every validation."""
@@ -209,7 +210,6 @@ def coarse_losses(
     Under `autocast` generator and occupancy field run in half precision.
     """
     batch = inputs.batch
-    people = len(batch.people)
     codes = model.codes(batch.people, batch.indices)
     with autocast():
         subject = model.subject(codes, batch.betas)
@@ -217,29 +217,35 @@ def coarse_losses(
         query = model.occupancy_posed(
             batch.points_posed, batch.bone_transforms, subject, search, capacity=room.capacity
         )
+        asks = inputs.empty_points.shape[1] > 0  # kernels want at least one point
+        in_empty = model.occupancy_neutral(inputs.empty_points, subject)[0] if asks else None
     occupancy = occupancy_loss(query.logits, batch.occupancy, query.found)
     # The original regularises the shape code twice, as the code of the generator and of the skinning field.
     shape_code = 2 * weights.lambda_reg * code_loss(codes.shape)
     warped = model.to_neutral(batch.vertices_canonical[:, inputs.skin], batch.betas)
     warp = weights.lambda_disp * warp_loss(warped, body.vertices[inputs.skin])
-    bone_occupancy = joint_weights = skin = torch.zeros_like(occupancy)
-    if bootstraps:
-        points = inputs.bone_points.expand(people, -1, -1)
-        bone_occupancy = weights.lambda_bone_occ * inside_loss(model.occupancy_neutral(points, subject)[0])
-        skin_weights = model.skin_weights(body.bone_ends.expand(people, -1, -1), subject)
-        joint_weights = weights.lambda_bone_w * skin_weight_loss(skin_weights, body.bones)
+    nothing = torch.zeros_like(occupancy)
+    bones = bone_losses(model, inputs, body, weights, subject) if bootstraps else (nothing, nothing)
+    skin = nothing
     if weights.lambda_skin:
-        skin_weights = model.skin_weights(body.vertices[inputs.skin].expand(people, -1, -1), subject)
+        skin_weights = model.skin_weights(body.vertices[inputs.skin].expand(len(batch.people), -1, -1), subject)
         skin = weights.lambda_skin * skin_prior_loss(skin_weights, body.skin_weights[inputs.skin])
-    empty = torch.zeros_like(occupancy)
-    if inputs.empty_points.shape[1]:
-        with autocast():
-            logits = model.occupancy_neutral(inputs.empty_points, subject)[0]
-        empty = weights.lambda_empty * outside_loss(logits.float())
-    total = occupancy + shape_code + warp + bone_occupancy + joint_weights + skin + empty
+    empty = nothing if in_empty is None else weights.lambda_empty * outside_loss(in_empty.float())
+    total = occupancy + shape_code + warp + bones[0] + bones[1] + skin + empty
     found = query.found.float().mean()
     dropped = query.dropped.float()
-    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, empty, found, dropped)
+    return CoarseLosses(total, occupancy, shape_code, warp, *bones, skin, empty, found, dropped)
+
+
+def bone_losses(
+    model: AvatarModel, inputs: CoarseInputs, body: NeutralBody, weights: LossSettings, subject: Subject
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Weighted: points on bones are inside, joints move with their bones."""
+    people = len(subject.betas)
+    points = inputs.bone_points.expand(people, -1, -1)
+    occupancy = weights.lambda_bone_occ * inside_loss(model.occupancy_neutral(points, subject)[0])
+    skin_weights = model.skin_weights(body.bone_ends.expand(people, -1, -1), subject)
+    return occupancy, weights.lambda_bone_w * skin_weight_loss(skin_weights, body.bones)
 
 
 def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gdna.body.skeleton import JOINTS_OF
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import PreparedBody, body_on, from_fixed
 from gdna.geometry.cores import each
@@ -22,9 +23,11 @@ CELL = 0.025  # metres
 MARGIN = 0.3  # metres around the neutral body: meshes are looked for as far, beyond the box of the features
 SAMPLES = 5000  # inside points of a scan
 REACH = 2  # cells around an inside point that count as reached
-LOOSE = 0.03  # metres from the skin beyond which cloth does not follow the nearest vertex alone
-LANDMARKS = 0.05  # metres between the vertices that loose cloth follows
-SOFTNESS, LEAST = 0.3, 0.01  # how gradually: this share of the distance to the body, and metres
+LOOSE = 0.03  # metres from the skin beyond which cloth does not follow the nearest vertex
+LANDMARKS = 0.05  # metres between the vertices that it follows instead
+SOFTNESS = (0.1, 0.3)  # how gradually it changes from one to another, in distances to the body: fields may learn either
+LEAST = 0.01  # metres, the same for cloth that hardly clears the skin
+ENDS = ("left_ankle", "right_ankle", "left_wrist", "right_wrist")  # bones from here on carry no loose cloth
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,10 @@ class EmptySpace:
 
     @staticmethod
     def of(data: PreparedSet) -> EmptySpace:
-        """Of all scans of a set with points; the same set gives the same cells wherever it lies. Takes about 20 ms of a
+        """Of all scans of a set with points; the same set gives the same cells wherever it lies. Takes about 30 ms of a
         core a scan."""
         body = body_on(data.body, "cpu")
-        followed = _landmarks(body)
+        followed = landmarks(body)
         parts = each(lambda scan: _inside_neutral(data, scan, body, followed), range(len(data)))
         low, high = (f(body.vertices_neutral, 0) for f in (torch.amin, torch.amax))
         low, high = low - MARGIN, high + MARGIN
@@ -77,8 +80,8 @@ class PosedSkin:
     shifts: Float[Tensor, "Vs 3"]  # neutral -> canonical
 
     def to_neutral(self, points_posed: Float[Tensor, "N 3"], followed: Int[Tensor, " L"]) -> Float[Tensor, "M 3"]:
-        """Points carried back with the nearest vertex; those far from the skin also with the vertices `followed`, mixed
-        by distance.
+        """Points carried back with the nearest vertex, or those far from the skin with the vertices `followed`, mixed
+        by distance (once for each softness).
 
         A skirt's cloth follows both legs, and fields learn it as a web between them; by nearest vertices it would tear
         in the middle, and the web would count as empty.
@@ -86,14 +89,15 @@ class PosedSkin:
         from scipy.spatial import cKDTree
 
         found, index = cKDTree(self.vertices_posed.numpy()).query(points_posed.numpy())
-        distance, nearest = torch.from_numpy(found).float(), torch.from_numpy(index)
-        rigid = _carried_back(points_posed, self.transforms[nearest], self.shifts[nearest])
-        loose = points_posed[distance > LOOSE]
-        apart = torch.cdist(loose, self.vertices_posed[followed], compute_mode="donot_use_mm_for_euclid_dist")
-        scale = SOFTNESS * apart.amin(1, keepdim=True) + LEAST
-        share = torch.softmax(-apart / scale, 1)
-        soft = _carried_back(loose, share @ self.transforms[followed], share @ self.shifts[followed])
-        return torch.cat([rigid, soft])
+        loose, nearest = torch.from_numpy(found > LOOSE), torch.from_numpy(index)[found <= LOOSE]
+        rigid = _carried_back(points_posed[~loose], self.transforms[nearest], self.shifts[nearest])
+        points = points_posed[loose]
+        apart = torch.cdist(points, self.vertices_posed[followed], compute_mode="donot_use_mm_for_euclid_dist")
+        soft = []
+        for softness in SOFTNESS:
+            share = torch.softmax(-apart / (softness * apart.amin(1, keepdim=True) + LEAST), 1)
+            soft.append(_carried_back(points, share @ self.transforms[followed], share @ self.shifts[followed]))
+        return torch.cat([rigid, *soft])
 
 
 def _carried_back(
@@ -103,10 +107,18 @@ def _carried_back(
     return matvec(inverse_3x3(matrix[..., :3]), points_posed - matrix[..., 3]) - shifts
 
 
-def _landmarks(body: PreparedBody) -> Int[Tensor, " L"]:
-    """One vertex in every cell of the skin: vertices lie denser on hands and faces."""
-    cells = np.floor(body.vertices_neutral.numpy() / LANDMARKS)
-    return torch.from_numpy(np.unique(cells, axis=0, return_index=True)[1])
+def landmarks(body: PreparedBody) -> Int[Tensor, " L"]:
+    """Vertices that loose cloth follows: one in every cell of the skin, since they lie denser on faces, but none of
+    hands and feet, with which nothing but their own skin and shoes moves."""
+    parents = tuple(body.parents.tolist())
+    ends: set[int] = set()
+    for bone, name in enumerate(JOINTS_OF.get(parents, ())):  # of a tree unknown here all bones carry cloth
+        if name in ENDS or parents[bone] in ends:
+            ends.add(bone)
+    moves = ~torch.isin(body.skin_weights.argmax(1), torch.tensor(sorted(ends), dtype=torch.long))
+    vertices = moves.nonzero()[:, 0]
+    cells = np.floor(body.vertices_neutral[vertices].numpy() / LANDMARKS)
+    return vertices[torch.from_numpy(np.unique(cells, axis=0, return_index=True)[1])]
 
 
 def _cells_of(
