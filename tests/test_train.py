@@ -32,13 +32,15 @@ from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model, save_checkpoint
 from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
 from gdna.model.pose_offsets import pose_numbers
-from gdna.objectives import intersection_over_union
+from gdna.objectives import intersection_over_union, outside_loss
 from gdna.render.camera import Orthographic
 from gdna.render.march import march
 from gdna.train.beginning import begin_with
 from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, solid_points, trace_scan
-from gdna.train.coarse import CoarseInputs, NeutralBody, Room, coarse_losses, new_model, train_coarse
+from gdna.train.coarse import Room, coarse_losses, new_model, train_coarse
+from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
 from gdna.train.critic import Critic
+from gdna.train.empty_space import EmptySpace
 from gdna.train.fine import follow, normal_maps, refinable, train_fine
 from gdna.train.run_state import RunFolder, finished
 from gdna.train.schedule import Schedule, generator_for, learning_rate_factor
@@ -303,6 +305,24 @@ def test_the_skin_prior_teaches_the_bodys_weights(prepared, tmp_path, monkeypatc
     assert 0 < logged[-1]["skin"] < 0.6 * logged[0]["skin"]
 
 
+def test_space_that_nobody_reaches_is_taught_to_be_empty(prepared, tmp_path, monkeypatch):
+    data = PreparedSet.open(prepared)
+    points = EmptySpace.of(data).draw(1, 4000, generator_for(1))
+    logged, occupied = {}, {}
+    for weight in (0.0, 1.0):
+        with monkeypatch.context() as patch:
+            logged[weight] = record(patch)
+            settings = epochs(replace(COARSE, model=replace(COARSE.model, lambda_empty=weight)), 12)
+            model = load_model(train_coarse(prepared, tmp_path / str(weight), TINY, settings))
+        with torch.no_grad():
+            subject = model.subject(model.codes(torch.tensor([0])), data.betas[:1])
+            occupied[weight] = float(outside_loss(model.occupancy_neutral(points, subject)[0]))
+    assert all(step["empty"] == 0 for step in logged[0.0])
+    assert all(step["empty"] > 0 for step in logged[1.0])
+    assert logged[0.0][0]["occupancy"] == logged[1.0][0]["occupancy"]  # what else is drawn stays the same
+    assert occupied[1.0] < 0.5 * occupied[0.0]
+
+
 def test_validation_logs_and_shows(prepared, tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     scalars: dict[str, float] = {}
@@ -367,7 +387,7 @@ def test_a_step_with_fixed_room_is_the_same_step(prepared, coarse):
     """What runs on a GPU without waiting: the losses and gradients of the plain step, unless the room is too small."""
     data, model = PreparedSet.open(prepared), load_model(coarse)
     indices = torch.tensor([0, 3])
-    inputs = CoarseInputs.draw(data, indices, data.body, 128, generator_for(0))
+    inputs = CoarseInputs.draw(data, indices, data.body, 128, generator_for(0), EmptySpace.of(data))
     found = {}
     for name, room in (("plain", Room(None)), ("fixed", Room(144)), ("small", Room(144, share=0.5))):
         model.zero_grad()
@@ -457,7 +477,7 @@ def test_scans_may_be_shown_without_their_own_offsets(in_poses):
     model = new_model(replace(TINY, num_scans=1, shape_pose="local"), data, seed=0)
     torch.nn.init.normal_(model.scan_offsets.weight, std=0.1)
     body = NeutralBody.of(data.body)
-    inputs = CoarseInputs.draw(data, indices, data.body, 64, generator_for(0))
+    inputs = CoarseInputs.draw(data, indices, data.body, 64, generator_for(0), None)
     gradient, found = {}, {}
     for name, settings in (
         ("shown", LossSettings()),

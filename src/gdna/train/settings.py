@@ -106,6 +106,9 @@ class LossSettings:
     lambda_skin: float = key(
         0.0, "the body's skin moves by the body model's weights, in all epochs; the original has no such loss"
     )
+    lambda_empty: float = key(
+        1.0, "neutral space that no scan ever reaches is empty, in all epochs; 0: not asked, as in the original"
+    )
     lambda_disp: float = key(10.0, "the warp carries the body without clothes onto the neutral body")
     lambda_gan: float = key(1.0, "fine stage: the critic's opinion of normal maps")
     lambda_grad: float = key(10.0, "fine stage: R1 penalty of the critic (gamma)")
