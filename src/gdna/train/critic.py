@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from gdna.errors import GdnaError
 from gdna.fields.leaky import leaky_biased
+from gdna.geometry.arithmetic import working_dtype
 from gdna.train.convolution import convolution
 
 STDDEV_GROUP = 4
@@ -80,8 +81,7 @@ class EqualConv(nn.Module):
         self.stride, self.padding, self.gain = stride, padding, gain
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B c h w"]:
-        device = images.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
+        dtype = working_dtype(images)
         y = convolution(images.to(dtype), (self.weight * self.scale).to(dtype), self.stride, self.padding)
         if self.bias is None:
             return y
