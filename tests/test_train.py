@@ -321,6 +321,7 @@ def test_space_that_nobody_reaches_is_taught_to_be_empty(prepared, tmp_path, mon
     assert all(step["empty"] > 0 for step in logged[1.0])
     assert logged[0.0][0]["occupancy"] == logged[1.0][0]["occupancy"]  # what else is drawn stays the same
     assert occupied[1.0] < 0.5 * occupied[0.0]
+    assert logged[1.0][-1]["occupancy"] < 1.1 * logged[0.0][-1]["occupancy"]
 
 
 def test_validation_logs_and_shows(prepared, tmp_path, monkeypatch):

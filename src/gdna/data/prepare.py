@@ -19,7 +19,6 @@ import torch
 from jaxtyping import Float, Int
 
 from gdna.body.interface import BodyModel
-from gdna.body.open_body import OpenBody
 from gdna.data.inside import Solids
 from gdna.data.sample_file import (
     BODY,
@@ -33,7 +32,7 @@ from gdna.data.sample_file import (
 )
 from gdna.data.scan import check_scan
 from gdna.data.scan_body import ScanBody, pose_scan_body, write_body_once
-from gdna.data.solid import with_filled_mouth
+from gdna.data.solid import has_hollow_mouth, with_filled_mouth
 from gdna.data.surface import orient_outward, sample_outer, vertex_normals
 from gdna.errors import GdnaError
 from gdna.geometry.rotations import rotation_y
@@ -95,7 +94,7 @@ def is_prepared(
 
 
 def _stamp(body: BodyModel, settings: PrepareSettings, seed: int) -> dict[str, Any]:
-    filled: dict[str, Any] = {"filled": ["mouth"]} if isinstance(body, OpenBody) else {}
+    filled: dict[str, Any] = {"filled": ["mouth"]} if has_hollow_mouth(body) else {}
     return {**asdict(settings), "seed": seed, **filled}
 
 

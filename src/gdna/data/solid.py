@@ -15,6 +15,11 @@ from gdna.types import Scan
 SAME = 5e-4  # metres from the body's vertex within which a scan's vertex is that vertex, rounded
 
 
+def has_hollow_mouth(body: BodyModel) -> bool:
+    """Whether scans of this body are filled."""
+    return isinstance(body, OpenBody)
+
+
 def with_filled_mouth(scan: Scan, vertices_posed: Float[np.ndarray, "V 3"], body: BodyModel) -> Scan:
     """The scan with one more closed part, which fills the cavity behind the lips of the open body. Other scans, and
     those in which this cavity is not found vertex by vertex, stay as they are.
@@ -24,7 +29,7 @@ def with_filled_mouth(scan: Scan, vertices_posed: Float[np.ndarray, "V 3"], body
     """
     from scipy.spatial import cKDTree
 
-    if not isinstance(body, OpenBody):
+    if not has_hollow_mouth(body):
         return scan
     used, local = np.unique(mouth_faces(), return_inverse=True)
     expected = vertices_posed[used]
