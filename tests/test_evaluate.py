@@ -379,7 +379,9 @@ def test_genus_and_inside_as_counted_plainly():
     coefficients = torch.randn(40, 4, generator=generator)
 
     def query(points):
-        return 0.4 - points.norm(dim=1) + 0.12 * torch.sin(6 * points @ coefficients[:, :3].T + coefficients[:, 3]).sum(1)
+        return (
+            0.4 - points.norm(dim=1) + 0.12 * torch.sin(6 * points @ coefficients[:, :3].T + coefficients[:, 3]).sum(1)
+        )
 
     vertices, faces = (a.numpy() for a in extract_surface(query, -torch.ones(3), torch.ones(3), 32))
     parts = components(faces, len(vertices))

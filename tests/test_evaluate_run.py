@@ -181,23 +181,39 @@ def test_a_person_in_a_scans_pose_either_way(model, data):
 # --- codes
 
 
-def test_a_shape_code_is_found_that_explains_the_scan_better(model, workplace):
+def test_shape_codes_are_found_that_explain_scans_better(model, workplace):
     prepared = PreparedSet.open(workplace / "strangers_processed", None, "cpu", "coarse")
-    search = model.network.search_settings()
+    search, scans = model.network.search_settings(), (0, 2)
 
-    def loss(codes) -> float:
-        batch = prepared.draw_coarse(torch.tensor([0]), torch.Generator().manual_seed(9), 500)
+    def losses(codes) -> list[float]:
+        batch = prepared.draw_coarse(torch.tensor(scans), torch.Generator().manual_seed(9), 500)
         with torch.no_grad():
             subject = model.network.subject(codes, batch.betas)
             query = model.network.occupancy_posed(batch.points_posed, batch.bone_transforms, subject, search)
-        return float(torch.nn.functional.binary_cross_entropy_with_logits(query.logits.clamp_min(-9), batch.occupancy))
+        logits = query.logits.clamp_min(-9)
+        each = torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.occupancy, reduction="none")
+        return each.mean(1).tolist()
 
-    before = fit_codes(model, prepared, 0, CodeFitSettings(steps=0))
-    after = fit_codes(model, prepared, 0, CodeFitSettings(steps=8, points=200))
+    before = fit_codes(model, prepared, scans, CodeFitSettings(steps=0))
+    after = fit_codes(model, prepared, scans, CodeFitSettings(steps=8, points=200))
     assert torch.equal(before.shape[0], model.network.z_shapes.weight.mean(0))
-    assert loss(after) < loss(before)
-    assert torch.equal(after.shape, fit_codes(model, prepared, 0, CodeFitSettings(steps=8, points=200)).shape)
-    assert 0 <= scan_iou(model.network, prepared, 0, after, search).uniform <= 1
+    assert all(a < b for a, b in zip(losses(after), losses(before), strict=True))
+    again = fit_codes(model, prepared, scans, CodeFitSettings(steps=8, points=200))
+    assert torch.equal(after.shape, again.shape)
+    alone = fit_codes(model, prepared, scans[:1], CodeFitSettings(steps=8, points=200))
+    assert 0 <= scan_iou(model.network, prepared, 0, alone, search).uniform <= 1
+
+
+def test_scans_looked_for_side_by_side_do_not_see_each_other(model, workplace, monkeypatch):
+    """All points of a scan in the step: then the same codes come of one scan alone."""
+    prepared = PreparedSet.open(workplace / "strangers_processed", None, "cpu", "coarse")
+    monkeypatch.setattr(
+        "gdna.data.prepared.draw_integers", lambda high, shape, *_: torch.arange(shape[1]).repeat(shape[0], 1)
+    )
+    settings = CodeFitSettings(steps=3, points=400)
+    together, alone = (fit_codes(model, prepared, scans, settings).shape for scans in ((0, 3, 2), (3,)))
+    torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
+    assert (together[0] - together[1]).abs().max() > 1e-3
 
 
 # --- the whole

@@ -116,7 +116,7 @@ def check_surface(
 
 
 def part_volumes(surface: Surface, parts: Sequence[Int[np.ndarray, " _"]]) -> Float[np.ndarray, " P"]:
-    """Cubic metres that each part (numbers of its faces), being closed, encloses; negative where it is turned inward."""
+    """Cubic metres that each closed part (numbers of its faces) encloses; negative where it is turned inward."""
     from gdna.data.surface_kernels import volumes_and_areas
 
     faces = np.ascontiguousarray(surface.faces[np.concatenate(parts)], np.int64)

@@ -150,7 +150,11 @@ def _health(evaluation: Evaluation) -> Iterable[str]:
     if evaluation.health is None:
         return
     broken = [(n, p) for n, p in enumerate(evaluation.health.people) if p.broken]
-    yield f"<h2>Health</h2><p>{len(broken)} of {len(evaluation.health.people)} random people are broken.</p>"
+    meshes = sum(p.mesh_broken for _, p in broken)
+    yield (
+        f"<h2>Health</h2><p>{len(broken)} of {len(evaluation.health.people)} random people are broken, {meshes} "
+        "of them in their largest part, which is what is generated.</p>"
+    )
     if broken:
         heads = "".join(f"<th>{head}</th>" for head in ("sample", "floaters", "cm³", "handles", "missing"))
         yield f"<table><thead><tr>{heads}</tr></thead>"

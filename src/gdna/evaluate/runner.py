@@ -27,7 +27,7 @@ from gdna.evaluate.people import (
 )
 from gdna.evaluate.reconstruct import geometry_of
 from gdna.evaluate.report import Evaluation
-from gdna.evaluate.scans import ScanPicture, ScanScore, score_scan
+from gdna.evaluate.scans import ScanPicture, ScanScore, scan_codes, score_scan
 from gdna.evaluate.sets import KINDS, Kind, ScanSet, evenly
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.skinning import SkinningError, skinning_error
@@ -153,8 +153,9 @@ def _scans(job: _Job, evaluation: Evaluation) -> Evaluation:
     pictures: dict[Kind, tuple[ScanPicture, ...]] = {}
     for kind in KINDS:
         members = job.data.members(kind, job.settings.scans)
-        tracked = job.track(members, len(members), f"{kind} scans", "scans")
-        done = [score_scan(job.model, scans, index, job.settings) for scans, index in tracked]
+        known = list(zip(members, scan_codes(job.model, members, job.settings), strict=True))
+        tracked = job.track(known, len(known), f"{kind} scans", "scans")
+        done = [score_scan(job.model, scans, index, codes, job.settings) for (scans, index), codes in tracked]
         if done:
             scores[kind] = tuple(score for score, _ in done)
             pictures[kind] = tuple(picture for _, picture in done[: SHOWN - 2])

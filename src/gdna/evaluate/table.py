@@ -71,6 +71,7 @@ ROWS: tuple[Row, ...] = (
     Row("folds_by_person", "folds replaced by a new person", VARIETY, None, 3),
     Row("samples", "people looked at", HEALTH, None, 0),
     Row("broken", "broken", HEALTH, False, 0),
+    Row("broken_meshes", "broken where nothing that floats is kept", HEALTH, False, 0),
     Row("with_floaters", "with floating parts", HEALTH, False, 0),
     Row("with_missing_bones", "with missing limbs", HEALTH, False, 0),
     Row("with_many_handles", "torn (many handles)", HEALTH, False, 0),

@@ -15,12 +15,15 @@ STACK = 128  # more than two nodes a level of any tree
 
 @numba.njit(cache=True, nogil=True)
 def nearest(corners, low, high, leaf, points):
-    """(F, 3, 3), (N, 3), (N, 3), int, (P, 3) f64 -> squared distance (P), triangle (P), point on it (P, 3)."""
+    """(F, 3, 3), (N, 3), (N, 3), int, (P, 3) f64 -> squared distance (P), triangle (P), point on it (P, 3). The
+    triangle that was nearest to the point before is asked first, so points shall be given in a good order."""
     squared, found, closest = np.empty(len(points)), np.empty(len(points), np.int64), np.empty((len(points), 3))
     stack, reach = np.empty(STACK, np.int64), np.empty(STACK)
     leaves = (len(low) + 1) // 2
     for i in range(len(points)):
-        p, best = points[i], np.inf
+        p, before = points[i], found[i - 1] if i > 0 else 0
+        best, closest[i, 0], closest[i, 1], closest[i, 2] = _on_triangle(corners[before], p)
+        found[i] = before
         top, stack[0], reach[0] = 0, 0, 0.0
         while top >= 0:
             node, away = stack[top], reach[top]
@@ -100,33 +103,32 @@ def _solid_angle(t, p):
 
 @numba.njit(cache=True, nogil=True)
 def _on_triangle(t, p):
-    """Squared distance to a triangle, and the nearest point, by the region of its plane that the point is above: a
-    corner's, an edge's, or its own (after Ericson, Real-Time Collision Detection, 5.1.5)."""
-    abx, aby, abz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
-    acx, acy, acz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
+    """Squared distance to a triangle, and the nearest point: of its plane where the point is above the triangle, else
+    of its nearest edge. A triangle without area has its edges."""
+    ux, uy, uz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
+    vx, vy, vz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
     px, py, pz = p[0] - t[0, 0], p[1] - t[0, 1], p[2] - t[0, 2]
-    d1, d2 = abx * px + aby * py + abz * pz, acx * px + acy * py + acz * pz
-    qx, qy, qz = p[0] - t[1, 0], p[1] - t[1, 1], p[2] - t[1, 2]
-    d3, d4 = abx * qx + aby * qy + abz * qz, acx * qx + acy * qy + acz * qz
-    rx, ry, rz = p[0] - t[2, 0], p[1] - t[2, 1], p[2] - t[2, 2]
-    d5, d6 = abx * rx + aby * ry + abz * rz, acx * rx + acy * ry + acz * rz
-    to_c, to_b, to_a = d1 * d4 - d3 * d2, d5 * d2 - d1 * d6, d3 * d6 - d5 * d4
-    if d1 <= 0 and d2 <= 0:
-        v, w = 0.0, 0.0
-    elif d3 >= 0 and d4 <= d3:
-        v, w = 1.0, 0.0
-    elif d6 >= 0 and d5 <= d6:
-        v, w = 0.0, 1.0
-    elif to_c <= 0 and d1 >= 0 and d3 <= 0:
-        v, w = d1 / max(d1 - d3, 1e-300), 0.0
-    elif to_b <= 0 and d2 >= 0 and d6 <= 0:
-        v, w = 0.0, d2 / max(d2 - d6, 1e-300)
-    elif to_a <= 0 and d4 - d3 >= 0 and d5 - d6 >= 0:
-        w = (d4 - d3) / max((d4 - d3) + (d5 - d6), 1e-300)
-        v = 1 - w
-    else:
-        all_parts = to_a + to_b + to_c
-        v, w = to_b / all_parts, to_c / all_parts
-    x, y, z = v * abx + w * acx, v * aby + w * acy, v * abz + w * acz
-    away = (px - x) ** 2 + (py - y) ** 2 + (pz - z) ** 2
-    return away, t[0, 0] + x, t[0, 1] + y, t[0, 2] + z
+    uu, uv, vv = ux * ux + uy * uy + uz * uz, ux * vx + uy * vy + uz * vz, vx * vx + vy * vy + vz * vz
+    pu, pv = px * ux + py * uy + pz * uz, px * vx + py * vy + pz * vz
+    area = uu * vv - uv * uv
+    second, third = vv * pu - uv * pv, uu * pv - uv * pu
+    if area > 0 and second >= 0 and third >= 0 and second + third <= area:
+        v, w = second / area, third / area
+        x, y, z = v * ux + w * vx, v * uy + w * vy, v * uz + w * vz
+        away = (px - x) ** 2 + (py - y) ** 2 + (pz - z) ** 2
+        return away, t[0, 0] + x, t[0, 1] + y, t[0, 2] + z
+    best = _on_edge(t[0], t[1], p)
+    for other in (_on_edge(t[1], t[2], p), _on_edge(t[2], t[0], p)):
+        if other[0] < best[0]:
+            best = other
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
+def _on_edge(a, b, p):
+    """As `_on_triangle`, of a segment."""
+    x, y, z = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+    along = x * (p[0] - a[0]) + y * (p[1] - a[1]) + z * (p[2] - a[2])
+    share = min(max(along / max(x * x + y * y + z * z, 1e-300), 0.0), 1.0)
+    x, y, z = a[0] + share * x, a[1] + share * y, a[2] + share * z
+    return (p[0] - x) ** 2 + (p[1] - y) ** 2 + (p[2] - z) ** 2, x, y, z

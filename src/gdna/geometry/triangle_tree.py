@@ -15,7 +15,7 @@ from gdna.geometry import cores
 
 LEAF = 4  # triangles
 BITS = 16  # an axis: hundredths of a millimetre on a person
-FAR = 4.0  # radii of a node, from where it counts as one dipole (Barill et al. 2018, whose second order needs but 2)
+FAR = 3.0  # radii of a node, from where it counts as one dipole (Barill et al. 2018, whose second order needs but 2)
 POINTS_AT_ONCE = 4096  # a thread's share
 
 
@@ -46,13 +46,16 @@ class TriangleTree:
         def part(some: Float[np.ndarray, "p 3"]) -> tuple[np.ndarray, ...]:
             return nearest(self.corners, self.low, self.high, LEAF, some)
 
-        answers = cores.each(part, _parts(points))
-        squared, found, closest = (np.concatenate(column) for column in zip(*answers, strict=True))
+        walk = np.argsort(_along_the_curve(points), kind="stable")  # neighbours have neighbours for their answers
+        answers = cores.each(part, _parts(points[walk]))
+        back = np.empty_like(walk)
+        back[walk] = np.arange(len(walk))
+        squared, found, closest = (np.concatenate(column)[back] for column in zip(*answers, strict=True))
         return squared, self.order[found], closest
 
     def winding(self, points: Float[np.ndarray, "P 3"]) -> Float[np.ndarray, " P"]:
         """How often the surface winds around each point: 1 inside of one that is closed and looks outward, and in
-        between at its holes; far parts of it are rounded (by about a hundredth)."""
+        between at its holes; far parts of it are rounded (by some hundredths)."""
         from gdna.geometry.triangle_kernels import winding
 
         a, b, c = self.corners.transpose(1, 0, 2)
@@ -76,7 +79,7 @@ def _parts(points: Float[np.ndarray, "P 3"]) -> list[Float[np.ndarray, "p 3"]]:
     return np.split(points, range(POINTS_AT_ONCE, len(points), POINTS_AT_ONCE))
 
 
-def _along_the_curve(points: Float[np.ndarray, "F 3"]) -> Int[np.ndarray, " F"]:
+def _along_the_curve(points: Float[np.ndarray, "N 3"]) -> Int[np.ndarray, " N"]:
     """The bits of the three coordinates, taken in turn."""
     low, size = points.min(0), np.maximum(np.ptp(points, axis=0).max(), 1e-12)
     cells = ((points - low) / size * (2**BITS - 1)).astype(np.int64)
