@@ -20,13 +20,14 @@ from gdna.data.scan import write_scan
 from gdna.errors import GdnaError
 from gdna.evaluate.features import FeatureNetwork
 from gdna.evaluate.maps import decode, prepared_images, prepared_views, render_pairs
+from gdna.evaluate.merge import merged
 from gdna.evaluate.metrics import scan_iou
 from gdna.evaluate.page import render_page
 from gdna.evaluate.people import draw_people, posed_person
 from gdna.evaluate.plots import bars, strips
 from gdna.evaluate.reconstruct import CodeFitSettings, fit_codes, reconstruct
 from gdna.evaluate.report import Column, read_column
-from gdna.evaluate.runner import EvaluationData, evaluate
+from gdna.evaluate.runner import EvaluationData, Share, evaluate, measure
 from gdna.evaluate.sets import ScanSet, evenly, trained_set, unseen_sets
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.stability import clip_of, stability
@@ -350,3 +351,43 @@ def test_a_json_of_something_else_is_refused(tmp_path, capsys):
 def test_scan_sets_know_their_length(data):
     assert [len(s) for s in data.sets["trained"]] == [4]
     assert isinstance(data.sets["trained"][0], ScanSet)
+
+
+# --- several processes
+
+
+def test_shares_add_up_to_the_whole(model, data):
+    """Every scan and person once, in the same order, whoever measured them."""
+    settings = replace(SMALL, parts=("scans", "people", "health", "skinning"), scans=3, samples=3)
+    whole = evaluate(model, data, settings, NETWORK).as_json()
+    parts = [measure(model, data, settings, NETWORK, share=Share(2, index)) for index in (0, 1)]
+    assert parts[0].people is not None
+    assert parts[1].people is None
+    assert [len(part.health.people) for part in parts] == [2, 1]
+    together = merged(parts)
+    assert json.dumps(together.as_json()["scans"]["trained"]) == json.dumps(whole["scans"]["trained"])
+    for part in ("people", "health", "skinning", "notes"):
+        assert together.as_json()[part] == whole[part], part
+    names = [[s["name"] for s in e["scans"]["held_out"]] for e in (whole, together.as_json())]
+    assert names[0] == names[1]  # their codes are looked for in other company, from other random points
+    assert len(together.pictures.scans["trained"]) == 3
+
+
+def test_a_share_may_be_empty(model):
+    settings = replace(SMALL, parts=("health",), samples=1)
+    parts = [measure(model, EvaluationData(), settings, share=Share(3, index)) for index in range(3)]
+    assert len(merged(parts).health.people) == 1
+    with pytest.raises(GdnaError, match="nothing to measure: People"):
+        merged([measure(model, EvaluationData(), replace(SMALL, parts=("people",)))])
+
+
+def test_two_processes_from_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["parts=[health,motion]", "samples=3", "people=4", "mesh_resolution=24", "device=cpu", "out=found"]
+    assert cli.main(["evaluate", "devices=2", *arguments]) == 0
+    content = json.loads((tmp_path / "found/evaluation.json").read_text())
+    assert content["summary"]["samples"] == 3
+    assert "motion_flicker_deg" in content["summary"]
+    assert (tmp_path / "found/evaluation.html").is_file()
+    assert cli.main(["evaluate", "devices=0", *arguments]) == 2
+    assert "devices=0: expected 1 or more" in capsys.readouterr().err

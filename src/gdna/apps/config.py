@@ -211,6 +211,7 @@ class Evaluate(EvaluateSettings):
     poses_scans: str | None = key(None, "the scans of poses themselves")
     against: tuple[str, ...] = key((), "evaluation.json of other models, to stand beside this one's on the page")
     device: str = key("auto", "cpu, cuda, cuda:1 or auto")
+    devices: int = key(1, "processes that share the work, each with a GPU of its own where there are any")
     out: str | None = key(None, "folder of the results; null: outputs/<expname>/evaluation")
     datamodule: DataModule = field(default_factory=DataModule)
 

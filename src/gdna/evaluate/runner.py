@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from gdna.errors import GdnaError
+from gdna.data.sharding import shard
 from gdna.evaluate.features import FeatureNetwork, feature_network
 from gdna.evaluate.health import HealthReport, check_person
 from gdna.evaluate.maps import Image, ViewSettings, prepared_views
+from gdna.evaluate.merge import SHOWN as RECONSTRUCTED
+from gdna.evaluate.merge import merged
 from gdna.evaluate.metrics import codes_of
 from gdna.evaluate.people import (
     SHOWN,
@@ -47,6 +49,9 @@ from gdna.generate.people import Model
 Track = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
 """Passes items on and may tell of their progress: items, how many, what they are, their unit."""
 
+T = TypeVar("T")
+WHOLE = ("people", "variety", "motion")  # parts that no processes share
+
 CHANGED = 4  # people whose codes are changed
 MOVING = 4  # people who play a clip
 DIVERSE = 12  # people whose surfaces are compared, pair by pair
@@ -65,6 +70,23 @@ class EvaluationData:
         return [every[i] for i in evenly(len(every), limit)]
 
 
+@dataclass(frozen=True)
+class Share:
+    """Of work that `total` processes do, what number `index` does: scans and health are split among all of them, any
+    other part is one process's."""
+
+    total: int = 1
+    index: int = 0
+
+    def of(self, items: Sequence[T]) -> list[T]:
+        """Its block of the items."""
+        return shard(items, self.total, self.index)
+
+    def has(self, part: str) -> bool:
+        """Whether the process has to do with a part at all."""
+        return part not in WHOLE or WHOLE.index(part) % self.total == self.index
+
+
 def evaluate(
     model: Model,
     data: EvaluationData,
@@ -74,18 +96,29 @@ def evaluate(
 ) -> Evaluation:
     """Measure what `settings.parts` name, as far as the data allow. `network`: any local module as the features of
     normal maps; by default as the settings say. Raises `GdnaError` where nothing can be measured."""
-    evaluation = Evaluation(model.name, settings)
+    return merged([measure(model, data, settings, network, track)])
+
+
+def measure(
+    model: Model,
+    data: EvaluationData,
+    settings: EvaluateSettings,
+    network: FeatureNetwork | None = None,
+    track: Track = lambda items, *_: items,
+    share: Share | None = None,
+) -> Evaluation:
+    """One process's share of `evaluate`, to be `merged` with the others'; it may be empty."""
+    evaluation, share = Evaluation(model.name, settings), share or Share()
     parts = {
         "people": _people, "scans": _scans, "variety": _variety, "health": _health, "skinning": _skinning,
         "motion": _motion,
     }  # fmt: skip
-    if network is None and "people" in settings.parts and data.sets.get("held_out"):
+    names = [name for name in settings.parts if share.has(name)]
+    if network is None and "people" in names and data.sets.get("held_out"):
         network = feature_network(settings.inception, model.device)  # what is missing is said before the long work
-    job = _Job(model, data, settings, network, track)
-    for name in settings.parts:
+    job = _Job(model, data, settings, network, track, share)
+    for name in names:
         evaluation = parts[name](job, evaluation)
-    if not evaluation.summary():
-        raise GdnaError(f"nothing to measure: {evaluation.notes[0]}")
     return evaluation
 
 
@@ -96,6 +129,11 @@ class _Job:
     settings: EvaluateSettings
     network: FeatureNetwork | None
     track: Track
+    share: Share
+
+    def members(self, kind: Kind) -> list[tuple[ScanSet, int]]:
+        """This process's scans of a kind."""
+        return self.share.of(self.data.members(kind, self.settings.scans))
 
 
 def _noted(evaluation: Evaluation, note: str) -> Evaluation:
@@ -152,20 +190,19 @@ def _scans(job: _Job, evaluation: Evaluation) -> Evaluation:
     scores: dict[Kind, tuple[ScanScore, ...]] = {}
     pictures: dict[Kind, tuple[ScanPicture, ...]] = {}
     for kind in KINDS:
-        members = job.data.members(kind, job.settings.scans)
+        members = job.members(kind)
         known = list(zip(members, scan_codes(job.model, members, job.settings), strict=True))
         tracked = job.track(known, len(known), f"{kind} scans", "scans")
         done = [score_scan(job.model, scans, index, codes, job.settings) for (scans, index), codes in tracked]
         if done:
             scores[kind] = tuple(score for score, _ in done)
-            pictures[kind] = tuple(picture for _, picture in done[: SHOWN - 2])
-    if not scores:
+            pictures[kind] = tuple(picture for _, picture in done[:RECONSTRUCTED])
+    if not any(job.data.sets.get(kind) for kind in KINDS):
         return _noted(evaluation, "Scans: no prepared scans at hand; nothing was reconstructed.")
     shown = replace(evaluation.pictures, scans=pictures)
     evaluation = replace(evaluation, scans=scores, pictures=shown)
-    without = [s.name for of_kind in scores.values() for s in of_kind if s.surface is None]
-    if without:
-        return _noted(evaluation, f"Scans: {len(without)} scans themselves are not at hand; no distances of these.")
+    if any(s.surface is None for of_kind in scores.values() for s in of_kind):
+        return _noted(evaluation, "Scans: some of the scans themselves are not at hand; no distances of these.")
     return evaluation
 
 
@@ -208,7 +245,9 @@ def _variety(job: _Job, evaluation: Evaluation) -> Evaluation:
 
 def _health(job: _Job, evaluation: Evaluation) -> Evaluation:
     settings = job.settings
-    people = job.model.sample(settings.samples, settings.seed)
+    people = job.share.of(job.model.sample(settings.samples, settings.seed))
+    if not people:
+        return evaluation
     tracked = job.track(people, len(people), "health", "people")
     report = HealthReport(tuple(check_person(person, settings.mesh_resolution) for person in tracked))
     return replace(evaluation, health=report)
@@ -217,13 +256,13 @@ def _health(job: _Job, evaluation: Evaluation) -> Evaluation:
 def _skinning(job: _Job, evaluation: Evaluation) -> Evaluation:
     errors: dict[Kind, tuple[SkinningError, ...]] = {}
     for kind in ("trained", "poses"):
-        members = job.data.members(kind, job.settings.scans)
+        members = job.members(kind)
         if members:
             network = job.model.network
             codes = [codes_of(network, s.person[i], s.scan[i]) for s, i in members]
             known = zip(members, codes, strict=True)
             errors[kind] = tuple(skinning_error(network, s.data, i, c) for (s, i), c in known)
-    if not errors:
+    if not any(job.data.sets.get(kind) for kind in ("trained", "poses")):
         return _noted(evaluation, "Skinning: no scans of trained people at hand; weights were not compared.")
     return replace(evaluation, skinning=errors)
 
