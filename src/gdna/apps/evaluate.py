@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import fields, replace
 from functools import partial
@@ -54,7 +55,8 @@ def measured(keys: Evaluate, index: int) -> Evaluation:
     names = tuple(load_extra(opened.checkpoint).get("names", ()))
     needed = any(part in NEEDS_SCANS for part in settings.parts)
     data = find_data(opened.model, names, keys) if needed else EvaluationData()
-    return measure(opened.model, data, settings, track=track, share=Share(keys.devices, index))
+    evaluation = measure(opened.model, data, settings, track=track, share=Share(keys.devices, index))
+    return replace(evaluation, model_sha256=hashlib.sha256(opened.checkpoint.read_bytes()).hexdigest())
 
 
 def find_data(model: Model, names: tuple[str, ...], keys: Evaluate) -> EvaluationData:

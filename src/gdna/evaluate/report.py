@@ -49,6 +49,7 @@ class Evaluation:
     skinning: Mapping[Kind, tuple[SkinningError, ...]] = field(default_factory=dict)
     motion: MotionStability | None = None
     notes: tuple[str, ...] = ()
+    model_sha256: str | None = None  # of the checkpoint's file
     pictures: Pictures = field(default_factory=Pictures, repr=False)
 
     def summary(self) -> dict[str, float]:
@@ -68,6 +69,7 @@ class Evaluation:
         return {
             "format": FORMAT,
             "name": self.name,
+            "model_sha256": self.model_sha256,
             "summary": self.summary(),
             "features": None if self.people is None else self.people.network,
             "settings": asdict(self.settings),
