@@ -28,7 +28,7 @@ from gdna.evaluate.plots import bars, strips
 from gdna.evaluate.reconstruct import CodeFitSettings, fit_codes, reconstruct
 from gdna.evaluate.report import Column, read_column
 from gdna.evaluate.runner import EvaluationData, Share, evaluate, measure
-from gdna.evaluate.sets import ScanSet, evenly, trained_set, unseen_sets
+from gdna.evaluate.sets import ScanSet, evenly, one_each, trained_set, unseen_sets
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.stability import clip_of, stability
 from gdna.evaluate.variety import Changed
@@ -136,6 +136,14 @@ def test_training_scans_may_be_fewer_but_not_none(model, workplace):
         trained_set(model, TRAINED, workplace / "strangers_processed", {})
     with pytest.raises(GdnaError, match="2 people for 4 codes"):
         trained_set(model, TRAINED[:2], workplace / "trained_processed", {})
+
+
+def test_different_people_come_before_other_poses():
+    names = ("a", "a_pose1", "a_pose2", "b", "c_pose1", "c_pose2", "d")
+    assert one_each(names, 4) == [0, 3, 4, 6]
+    assert one_each(names, 2) == [0, 4]
+    assert one_each(names, 5) == [0, 1, 3, 4, 6]
+    assert one_each(names, 99) == list(range(7))
 
 
 def test_evenly():

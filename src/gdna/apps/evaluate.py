@@ -63,10 +63,7 @@ def find_data(model: Model, names: tuple[str, ...], keys: Evaluate) -> Evaluatio
     """The scans at hand. The training scans may be missing (the shipped model's seldom are there), the others not."""
     sets: dict[Kind, list[ScanSet]] = {}
     if any(Path(keys.datamodule.dataset_path).glob(f"*/{SAMPLES}")):
-        limit = max(keys.scans, keys.people)
-        sets["trained"] = [
-            trained_set(model, names, keys.datamodule.dataset_path, readers(keys.datamodule, None), limit)
-        ]
+        sets["trained"] = [trained_set(model, names, keys.datamodule.dataset_path, readers(keys.datamodule, None))]
     folders = [
         (folder, readers(keys.datamodule, scans) if scans else {})
         for folder, scans in ((keys.held_out, keys.held_out_scans), (keys.poses, keys.poses_scans))

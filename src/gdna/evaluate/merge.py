@@ -40,6 +40,7 @@ def _pictures(parts: Sequence[Pictures]) -> Pictures:
     scans = _joined([part.scans for part in parts])
     return Pictures(
         generated=tuple(chain(*(part.generated for part in parts))),
+        held_out=tuple(chain(*(part.held_out for part in parts))),
         scans={kind: shown[:SHOWN] for kind, shown in scans.items()},
         neighbours=_only([part.neighbours for part in parts]),
         codes=tuple(chain(*(part.codes for part in parts))),

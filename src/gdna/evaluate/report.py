@@ -31,6 +31,7 @@ class Pictures:
     """What the page shows; none of it is in the JSON."""
 
     generated: tuple[Image, ...] = ()  # raw, predicted, raw, predicted, ...
+    held_out: tuple[Image, ...] = ()
     scans: Mapping[Kind, tuple[ScanPicture, ...]] = field(default_factory=dict)
     neighbours: NearestNeighbours | None = None
     codes: tuple[Image, ...] = ()  # base, other details; base, other shape; base, other body

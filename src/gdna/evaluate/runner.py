@@ -27,10 +27,10 @@ from gdna.evaluate.people import (
     posed_person,
     scan_images,
 )
-from gdna.evaluate.reconstruct import geometry_of
+from gdna.evaluate.reconstruct import geometry_of, reconstruct
 from gdna.evaluate.report import Evaluation
 from gdna.evaluate.scans import ScanPicture, ScanScore, scan_codes, score_scan
-from gdna.evaluate.sets import KINDS, Kind, ScanSet, evenly
+from gdna.evaluate.sets import KINDS, Kind, ScanSet, evenly, one_each
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.skinning import SkinningError, skinning_error
 from gdna.evaluate.stability import clip_of, mean_stability, stability
@@ -68,6 +68,11 @@ class EvaluationData:
         """At most `limit` scans of a kind, evenly spread, each as its set and its number there."""
         every = [(scans, i) for scans in self.sets.get(kind, ()) for i in range(len(scans))]
         return [every[i] for i in evenly(len(every), limit)]
+
+    def people(self, kind: Kind, limit: int) -> list[tuple[ScanSet, int]]:
+        """As `members`, of different people as far as there are."""
+        every = [(scans, i) for scans in self.sets.get(kind, ()) for i in range(len(scans))]
+        return [every[i] for i in one_each([scans.data.names[i] for scans, i in every], limit)]
 
 
 @dataclass(frozen=True)
@@ -146,13 +151,13 @@ def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
         return _noted(evaluation, "People: no scans of people never trained on (held_out=FOLDER); not compared.")
     settings = job.settings
     views = prepared_views(held_out[0].data.folder, held_out[0].data.names[0], settings.views)
-    network = job.network
+    network, fine = job.network, job.model.network.config.stage == "fine"
     raw, predicted = generated_sets(_generated(job, views), network)
-    real = feature_set(scan_images(job.data.sets["held_out"], views, settings.people), network)
-    trained = None
-    if job.data.sets.get("trained"):
-        trained = feature_set(scan_images(job.data.sets["trained"], views, settings.people), network)
-    fine = job.model.network.config.stage == "fine"
+    shown = predicted if fine else raw
+    real = feature_set(scan_images(job.data.people("held_out", settings.people), views), network)
+    known = job.data.people("trained", settings.people)
+    trained = feature_set(scan_images(known, views), network) if known else None
+    redrawn = generated_sets(_redrawn(job, known, views), network)[fine] if known else None
     diversity = {"raw": raw.diversity()} | ({"normals": predicted.diversity()} if fine else {})
     report = PeopleReport(
         network.name,
@@ -161,29 +166,44 @@ def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
         compare_sets(raw, real),
         compare_sets(predicted, real) if fine else None,
         compare_sets(trained, real) if trained else None,
+        compare_sets(redrawn, real) if redrawn else None,
         diversity | ({"scans": trained.diversity()} if trained else {}),
     )
     fronts = zip(raw.front[: 3 * SHOWN], predicted.front, strict=False)
-    shown: list[Image] = [image for pair in fronts for image in pair]
-    near = neighbours(predicted if fine else raw, trained) if trained else None
-    pictures = replace(evaluation.pictures, generated=tuple(shown), neighbours=near)
-    evaluation = replace(evaluation, people=report, pictures=pictures)
-    if trained is None:
-        return _noted(evaluation, "People: no training scans; no floor and no neighbours.")
-    if len(trained.front) != len(raw.front):
-        few = f"People: {len(trained.front)} training scans beside {len(raw.front)} generated people"
-        return _noted(evaluation, f"{few}; the fewer images, the larger the distances.")
-    return evaluation
+    pictures = replace(
+        evaluation.pictures,
+        generated=tuple(image for pair in fronts for image in pair),
+        held_out=real.front[: 3 * SHOWN],
+        neighbours=neighbours(shown, trained) if trained else None,
+    )
+    notes: tuple[str, ...] = () if trained else ("People: no training scans; no floor and no neighbours.",)
+    for name, scans in (("training", trained), ("held-out", real)):
+        if scans is not None and len(scans.front) != len(raw.front):
+            few = f"People: {len(scans.front)} {name} scans beside {len(raw.front)} generated people"
+            notes += (f"{few}; the fewer images, the larger the distances.",)
+    return replace(evaluation, people=report, pictures=pictures, notes=(*evaluation.notes, *notes))
 
 
 def _generated(job: _Job, views: ViewSettings) -> Iterator[tuple[list[Image], list[Image]]]:
     """Random people in the poses of the training scans (of the held-out ones where these are not at hand)."""
-    sets = job.data.sets.get("trained") or job.data.sets["held_out"]
-    poses = torch.cat([scans.data.joint_rotations for scans in sets])
-    people = draw_people(job.model, poses, job.settings.people, job.settings.seed)
+    count = job.settings.people
+    scans = job.data.people("trained", count) or job.data.people("held_out", count)
+    poses = torch.stack([s.data.joint_rotations[i] for s, i in scans])
+    people = draw_people(job.model, poses, count, job.settings.seed)
     for person, rotations in job.track(people, len(people), "generated people", "people"):
         posed = posed_person(person, rotations, job.settings.mesh_resolution, geometry_of(job.settings))
         yield generated_images(posed, views)
+
+
+def _redrawn(
+    job: _Job, known: Sequence[tuple[ScanSet, int]], views: ViewSettings
+) -> Iterator[tuple[list[Image], list[Image]]]:
+    """Trained people with their learned codes, each as in its scan."""
+    for scans, i in job.track(known, len(known), "trained people", "people"):
+        codes = codes_of(job.model.network, scans.person[i], scans.scan[i])
+        person = job.model.person(scans.data.betas[i], codes.shape[0], codes.detail[0])
+        transforms, how = scans.data.bone_transforms[i], geometry_of(job.settings)
+        yield generated_images(reconstruct(person, transforms, job.settings.mesh_resolution, how), views)
 
 
 def _scans(job: _Job, evaluation: Evaluation) -> Evaluation:
