@@ -33,8 +33,9 @@ FORMAT = "gdna-model-card-1"
 HEALTH_OF = 500  # people among whom a card counts the broken, however many were looked at
 COUNTED = ("broken", "broken_meshes", "with_floaters", "with_missing_bones", "with_many_handles")
 OF_SCANS = ("iou", "iou_near", "chamfer_mm", "normal_consistency", "f_score_1cm", "normal_error_deg", "silhouette_iou")
+OF_PEOPLE = ("floor", "redrawn", "normals", "raw")
 REQUIRED = (
-    *(f"{name}_{of}" for name in ("frechet", "kernel", "precision", "recall") for of in ("floor", "redrawn", "normals", "raw")),
+    *(f"{name}_{of}" for name in ("frechet", "kernel", "precision", "recall") for of in OF_PEOPLE),
     *(f"{name}_{of}" for name in OF_SCANS for of in ("train", "unseen_pose", "held_out")),
     *(f"{name}_of_{HEALTH_OF}" for name in COUNTED),
     *(f"motion_{name}_deg" for name in ("pose", "change", "flicker", "turn")),
