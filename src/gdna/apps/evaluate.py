@@ -50,6 +50,7 @@ def measured(keys: Evaluate, index: int) -> Evaluation:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // keys.devices))
         if device == "auto" and torch.cuda.is_available():
             device = f"cuda:{index % torch.cuda.device_count()}"
+            torch.cuda.set_device(device)  # whatever does not ask its tensors where they lie
     opened = open_model(keys.expname, keys.datamodule, device)
     settings = EvaluateSettings(**{f.name: getattr(keys, f.name) for f in fields(EvaluateSettings)})
     names = tuple(load_extra(opened.checkpoint).get("names", ()))
