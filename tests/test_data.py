@@ -118,6 +118,17 @@ def test_a_component_alone_decides_as_the_plain_winding_number() -> None:
     np.testing.assert_array_equal(inside(vertices, faces, points), plain)
 
 
+def test_inside_without_libigl(monkeypatch: pytest.MonkeyPatch) -> None:
+    ball = trimesh.creation.icosphere(4)
+    vertices, faces = np.asarray(ball.vertices), np.asarray(ball.faces)[40:]  # a hole
+    points = np.random.default_rng(0).uniform(-1.2, 1.2, (3000, 3))
+    expected = inside(vertices, faces, points)
+    monkeypatch.setitem(sys.modules, "igl", None)
+    found = inside(vertices, faces, points)
+    assert 0.2 < found.mean() < 0.5
+    assert (found != expected).mean() < 0.002  # on the soft cap of the hole
+
+
 def test_crossings_agree_with_winding_numbers() -> None:
     # radius, x, turned: a solid, a shell within it, one across its border, one with a hole, one within that
     balls = (
