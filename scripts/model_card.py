@@ -178,12 +178,15 @@ def _told(settings: Mapping[str, Any]) -> str:
         "people": ("people", "views", "mesh_resolution", "geometry", "features"),
         "scans": ("scans", "views", "points", "fit_steps", "mesh_resolution", "geometry"),
         "variety": ("people", "mesh_resolution"),
-        "health": ("samples", "mesh_resolution"),
+        "health": ("samples", "health_resolution", "mesh_resolution"),
         "skinning": ("scans",),
         "motion": ("motion", "mesh_resolution"),
     }
     parts = settings["parts"]
-    return "; ".join(f"{part}: " + ", ".join(f"{k} {settings[k]}" for k in of_part[part]) for part in parts)
+    return "; ".join(
+        f"{part}: " + ", ".join(f"{k} {settings[k]}" for k in of_part[part] if settings.get(k) is not None)
+        for part in parts
+    )
 
 
 if __name__ == "__main__":

@@ -382,7 +382,7 @@ def test_shares_add_up_to_the_whole(model, data):
 
 
 def test_a_share_may_be_empty(model):
-    settings = replace(SMALL, parts=("health",), samples=1)
+    settings = replace(SMALL, parts=("health",), samples=1, mesh_resolution=200, health_resolution=16)
     parts = [measure(model, EvaluationData(), settings, share=Share(3, index)) for index in range(3)]
     assert len(merged(parts).health.people) == 1
     with pytest.raises(GdnaError, match="nothing to measure: People"):

@@ -265,11 +265,11 @@ def _variety(job: _Job, evaluation: Evaluation) -> Evaluation:
 
 def _health(job: _Job, evaluation: Evaluation) -> Evaluation:
     settings = job.settings
-    people = job.share.of(job.model.sample(settings.samples, settings.seed))
-    if not people:
+    if not (people := job.share.of(job.model.sample(settings.samples, settings.seed))):
         return evaluation
     tracked = job.track(people, len(people), "health", "people")
-    report = HealthReport(tuple(check_person(person, settings.mesh_resolution) for person in tracked))
+    resolution = settings.health_resolution or settings.mesh_resolution
+    report = HealthReport(tuple(check_person(person, resolution) for person in tracked))
     return replace(evaluation, health=report)
 
 
