@@ -204,10 +204,10 @@ def test_shape_codes_are_found_that_explain_scans_better(model, workplace):
         return each.mean(1).tolist()
 
     before = fit_codes(model, prepared, scans, CodeFitSettings(steps=0))
-    after = fit_codes(model, prepared, scans, CodeFitSettings(steps=8, points=200))
+    after = fit_codes(model, prepared, scans, CodeFitSettings(steps=40, points=200))
     assert torch.equal(before.shape[0], model.network.z_shapes.weight.mean(0))
     assert all(a < b for a, b in zip(losses(after), losses(before), strict=True))
-    again = fit_codes(model, prepared, scans, CodeFitSettings(steps=8, points=200))
+    again = fit_codes(model, prepared, scans, CodeFitSettings(steps=40, points=200))
     assert torch.equal(after.shape, again.shape)
     alone = fit_codes(model, prepared, scans[:1], CodeFitSettings(steps=8, points=200))
     assert 0 <= scan_iou(model.network, prepared, 0, alone, search).uniform <= 1
@@ -221,8 +221,9 @@ def test_scans_looked_for_side_by_side_do_not_see_each_other(model, workplace, m
     )
     settings = CodeFitSettings(steps=3, points=400)
     together, alone = (fit_codes(model, prepared, scans, settings).shape for scans in ((0, 3, 2), (3,)))
-    torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
-    assert (together[0] - together[1]).abs().max() > 1e-3
+    # sums are in another order, of which Adam's first steps, all of one size, make the most
+    torch.testing.assert_close(together[1:2], alone, rtol=0, atol=5e-3)
+    assert (together[0] - together[1]).abs().max() > 0.05
 
 
 # --- the whole
@@ -288,7 +289,7 @@ def test_changed_codes_change_one_thing(model):
 def test_the_page_stands_alone(evaluation):
     text = render_page(evaluation, [Column("older", "Inception v3", {"iou_train": 0.5, "broken": 7.0})])
     assert not re.search(r"""(src|href)=["'](?!data:)""", text)  # nothing is fetched
-    assert text.count("data:image/png;base64,") == 6  # people, neighbours, three kinds of scans, codes
+    assert text.count("data:image/png;base64,") == 7  # people, held-out scans, neighbours, three kinds of scans, codes
     assert "older" in text
     assert "0.500" in text
     assert "Feature networks differ" in text
