@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from gdna.data.motion import load_motion, shipped_motions
 from gdna.export.glb import write_glb
+from gdna.fit.depth import Intrinsics
 from gdna.fit.front_door import fit
 from gdna.fit.person import FittedAvatar
 from gdna.fit.person_settings import FitSettings
@@ -25,6 +26,7 @@ __all__ = [
     "Avatar",
     "FitSettings",
     "FittedAvatar",
+    "Intrinsics",
     "Model",
     "Motion",
     "Person",

@@ -57,10 +57,12 @@ class Motion:
 
 @dataclass(frozen=True)
 class Codes:
-    """Latent codes of B people."""
+    """Latent codes of B people. Someone fitted to a scan may have `styles` of their own, the channels' statistics in
+    the generator's layers; None: those that the shape code asks for."""
 
     shape: Float[Tensor, "B Z"]
     detail: Float[Tensor, "B Zd"]
+    styles: Float[Tensor, "B Y"] | None = None
 
 
 @dataclass(frozen=True)

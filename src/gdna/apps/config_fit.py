@@ -24,7 +24,7 @@ class Fit(FitSettings):
     )
     intrinsics: tuple[float, ...] = key((), "fx, fy, cx, cy of a depth image in pixels; []: as its file says")
     true_body: str | None = key(None, "parameters known otherwise, to report joint_error_mm by")
-    preview: bool = key(False, "draw preview.png every few seconds")
+    preview: float = key(0.0, "draw preview.png every so many seconds; 0: never")
     tot: int = key(1, "split a folder's scans over so many processes or machines")
     id: int = key(0, "which of them this is, from 0")
     expname: str = key("open", "your experiment below outputs; open: the shipped model")
@@ -35,6 +35,8 @@ class Fit(FitSettings):
         super().__post_init__()
         if len(self.intrinsics) not in (0, 4):
             raise GdnaError(f"intrinsics={list(self.intrinsics)}: expected four numbers, [fx,fy,cx,cy]")
+        if self.preview < 0:
+            raise GdnaError(f"preview={self.preview}: expected seconds, or 0 for none")
 
     def registering(self) -> RegisterSettings:
         """What looking for the body takes."""

@@ -122,7 +122,7 @@ VERBS = {
             "gdna.apps.fit",
             (
                 "fit scan.ply body=params.npz out=outputs/fit/scan",
-                "fit scan.obj refine=true residual=true preview=true",
+                "fit scan.obj refine=true residual=true preview=5",
                 "fit data/my_scans body=data/my_bodies out=outputs/fit tot=4 id=0",
             ),
             "finished scans are kept; the same command fits the others",

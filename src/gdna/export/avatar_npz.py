@@ -24,6 +24,7 @@ NUMBERS: dict[str, tuple[str | int, ...]] = {  # arrays and their shapes
     "joint_rotations": ("J", 3),
     "translation": (3,),
 }
+STYLES = "styles"  # of people whom a shape code alone does not make
 MESH: dict[
     str, tuple[tuple[str | int, ...], str]
 ] = {  # arrays of a person's own mesh: their shapes, the kind of number
@@ -46,11 +47,14 @@ class AvatarRecord:
     joint_rotations: Float[Tensor, "J 3"]  # axis-angle, root first
     translation: Float[Tensor, " 3"]
     mesh: AvatarMesh | None = None
+    styles: Float[Tensor, " Y"] | None = None  # of the generator's layers; None: those of `shape`
 
 
 def save_avatar(path: Path | str, record: AvatarRecord) -> None:
     """Plain npz, one float32 array per field of the record; of a mesh, each vertex's bones and their weights."""
     arrays = {name: getattr(record, name).detach().cpu().float().numpy() for name in NUMBERS}
+    if record.styles is not None:
+        arrays[STYLES] = record.styles.detach().cpu().float().numpy()
     if record.mesh is not None:
         arrays |= _mesh_arrays(record.mesh)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -71,9 +75,10 @@ def load_avatar(path: Path | str) -> AvatarRecord:
     missing = [name for name in expected if name not in arrays]
     if missing:
         raise GdnaError(f"{path}: found arrays {sorted(arrays)}, {missing} missing; expected {expected}")
-    for name in NUMBERS:
-        _check(path, name, arrays[name], NUMBERS[name], "fiu")
-    numbers = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in NUMBERS}
+    shapes = NUMBERS | ({STYLES: ("Y",)} if STYLES in arrays else {})
+    for name, shape in shapes.items():
+        _check(path, name, arrays[name], shape, "fiu")
+    numbers = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in shapes}
     return AvatarRecord(**numbers, mesh=_read_mesh(path, arrays) if has_mesh else None)
 
 

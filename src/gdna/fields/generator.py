@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -15,6 +16,8 @@ from gdna.fields.leaky import leaky_biased
 CHANNELS = (256, 128, 64, 64)
 START = (2, 8, 8)  # z, y, x
 SLOPE = 0.01  # of the leaky ReLU below zero
+STYLE_SIZES = tuple(2 * c for c in CHANNELS[:-1])  # a mean and a deviation a channel
+STYLES = sum(STYLE_SIZES)  # Y: numbers that all layers are told
 
 
 def adaptive_instance_norm(
@@ -58,9 +61,21 @@ class ShapeGenerator(nn.Module):
 
     def forward(self, shape: Float[Tensor, "B Z"]) -> Float[Tensor, "B 64 16 64 64"]:
         """Channels lie side by side in memory, as convolutions on a GPU and `read_volume` want them."""
-        x = self.constant.permute(0, 2, 3, 4, 1).expand(len(shape), -1, -1, -1, -1)
+        return self._volume([style(shape) for style in self.styles])
+
+    def styles_of(self, shape: Float[Tensor, "B Z"]) -> Float[Tensor, "B Y"]:
+        """What a code tells the layers, one after another: the statistics of their channels."""
+        return torch.cat([style(shape) for style in self.styles], 1)
+
+    def of_styles(self, styles: Float[Tensor, "B Y"]) -> Float[Tensor, "B 64 16 64 64"]:
+        """`forward` for statistics that need not come from one code (GAN inversion's style space: Wu et al., CVPR
+        2021)."""
+        return self._volume(styles.split(STYLE_SIZES, 1))
+
+    def _volume(self, styles: Sequence[Float[Tensor, "B _"]]) -> Float[Tensor, "B 64 16 64 64"]:
+        x = self.constant.permute(0, 2, 3, 4, 1).expand(len(styles[0]), -1, -1, -1, -1)
         weights, biases = ([c.get_parameter(name) for c in self.convolutions] for name in ("weight", "bias"))
-        for style, weight, bias in zip(self.styles, weights, [*biases[:-1], None], strict=True):
-            x = leaky_relu(adaptive_instance_norm(x, style(shape)), SLOPE)
+        for style, weight, bias in zip(styles, weights, [*biases[:-1], None], strict=True):
+            x = leaky_relu(adaptive_instance_norm(x, style), SLOPE)
             x = conv3d(doubled(x).permute(0, 4, 1, 2, 3), weight, bias, padding=1).permute(0, 2, 3, 4, 1)
         return leaky_biased(x, biases[-1], SLOPE).permute(0, 4, 1, 2, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -13,6 +13,7 @@ from gdna.errors import GdnaError
 from gdna.evaluate.surface import Surface, nearest_points, outer_surface
 from gdna.fit.cleaning import floor, stray
 from gdna.fit.cloud import estimate_normals, turned_out
+from gdna.fit.smoothing import NOISY, roughness, smoothed
 from gdna.fit.types import Placement, RawScan
 
 FAR = 0.4  # metres from the body beyond which nothing is worn
@@ -41,7 +42,8 @@ class Evidence:
     box_inside: Bool[np.ndarray, " M"]
     target: Surface | None  # the scan's outer surface, as distances are measured to it; None: it has no faces
     seen: Surface | None  # the part of it that nothing covers, be it a millimetre above
-    solid: bool  # whether the scan itself says what is inside; else only the sides of its surface and the body do
+    solids: Solids | None  # that say what is inside; None: only the sides of the scan's surface and the body do
+    noise: float = 0.0  # metres, along the normal; from `NOISY` on, surface points lie on smooth surfaces through many
 
 
 def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng: np.random.Generator) -> Evidence:
@@ -52,7 +54,11 @@ def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng:
     placed = placement(raw.points.astype(np.float64))
     surface = None if raw.faces is None else _near_part(Surface(placed, raw.faces.astype(np.int64)), body, raw.name)
     if surface is not None and is_solid(surface, rng):
-        return _of_solid(surface, samples, rng)
+        found = _of_solid(surface, samples, rng)
+        noise = roughness(found.surface_points, found.surface_normals, rng)
+        if noise < NOISY:
+            return replace(found, noise=noise)
+        return _of_points(found.surface_points, found.surface_normals, noise, found.target, None, body, samples, rng)
     eye = None if raw.eye is None else placement(raw.eye[None].astype(np.float64))[0]
     normals = None if raw.normals is None else raw.normals @ placement.rotation.T
     points, normals = (
@@ -60,14 +66,17 @@ def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng:
         if surface is None
         else _open_surface(surface, body, samples // 2, rng)
     )
-    return _of_open(points, normals, surface, eye, body, samples, rng)
+    noise = roughness(points, normals, rng)
+    return _of_points(points, normals, noise, surface, eye, body, samples, rng)
 
 
 def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> bool:
     """Whether winding numbers decide nearly everywhere: no matter small holes, but not for half a person."""
+    solids = Solids.of(surface.vertices, surface.faces)
+    if not solids.open:
+        return True
     import igl
 
-    solids = Solids.of(surface.vertices, surface.faces)
     low, high = surface.vertices.min(0), surface.vertices.max(0)
     on = sample_surface(surface.vertices, surface.faces, count, rng)[0]
     points = np.concatenate([rng.uniform(low, high, (count, 3)), on + NEAR_SIGMA[1] * rng.normal(size=on.shape)])
@@ -91,7 +100,7 @@ def _of_solid(surface: Surface, samples: int, rng: np.random.Generator) -> Evide
     box = rng.uniform(vertices.min(0) - BOX_MARGIN, vertices.max(0) + BOX_MARGIN, (samples // 4, 3))
     outer = outer_surface(surface)
     return Evidence(
-        on, normals, near, solids.contain(near), box, solids.contain(box), outer, _uncovered(outer, solids), True
+        on, normals, near, solids.contain(near), box, solids.contain(box), outer, _uncovered(outer, solids), solids
     )
 
 
@@ -99,6 +108,24 @@ def _uncovered(outer: Surface, solids: Solids) -> Surface:
     """Skin that shimmers through thin clothes counts as outer, but to draw a surface to both would make it rough."""
     above = outer.vertices[outer.faces].mean(1) + COVERED_STEP * outer.normals()
     return Surface(outer.vertices, outer.faces[~solids.contain(above)])
+
+
+def _of_points(
+    points: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    noise: float,
+    target: Surface | None,
+    eye: Float[np.ndarray, " 3"] | None,
+    body: Surface,
+    samples: int,
+    rng: np.random.Generator,
+) -> Evidence:
+    """Of a surface that does not say what is inside, or too roughly: where it is noisy, of the smooth one in it."""
+    seen = target
+    if noise >= NOISY:
+        some = rng.permutation(len(points))[: samples // 2]
+        (points, normals), seen = smoothed(points[some], normals[some], noise), None
+    return replace(_of_open(points, normals, target, eye, body, samples, rng), seen=seen, noise=noise)
 
 
 def _of_open(
@@ -124,9 +151,7 @@ def _of_open(
         through = eye + along * (points[rng.integers(0, len(points), samples // 8)] - eye)
         box, box_inside = np.concatenate([box, through]), np.append(box_inside, np.zeros(len(through), bool))
     kept = rng.permutation(len(points))[: samples // 2]
-    return Evidence(
-        points[kept], normals[kept], near[right], near_inside[right], box, box_inside, target, target, False
-    )
+    return Evidence(points[kept], normals[kept], near[right], near_inside[right], box, box_inside, target, target, None)
 
 
 def _on_their_side(

@@ -35,7 +35,7 @@ def measure(fit: Surface, evidence: Evidence, points: int, seed: int) -> FitMeas
         return _against_points(fit, evidence, points, np.random.default_rng(seed))
     found = surface_distance(fit, evidence.target, points, seed)
     overlap = None
-    if evidence.solid:
+    if evidence.solids is not None:
         box, occupied = evidence.box_points[:IOU_POINTS], evidence.box_inside[:IOU_POINTS]
         mine = torch.from_numpy(inside(fit.vertices, fit.faces, box))
         overlap = intersection_over_union(mine, torch.from_numpy(occupied))

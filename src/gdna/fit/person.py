@@ -11,7 +11,7 @@ import torch
 from gdna.evaluate.surface import Surface
 from gdna.extract.avatar_mesh import Geometry, MeshQuality, extract_avatar
 from gdna.extract.pose import pose_mesh
-from gdna.fit.codes import fit_shape
+from gdna.fit.codes import ShapeFit, fit_shape
 from gdna.fit.details import fit_detail
 from gdna.fit.evidence import Evidence, gather
 from gdna.fit.measure import FitMeasures, measure
@@ -22,7 +22,7 @@ from gdna.fit.residual import add_residual
 from gdna.fit.types import Placement, RawScan, Registration
 from gdna.fit.wearer import Wearer
 from gdna.generate.people import Avatar, Model, Person
-from gdna.types import AvatarMesh, Codes, PosedMesh
+from gdna.types import AvatarMesh, PosedMesh
 
 DOUBTFUL_MM = 12.0  # a fit farther from its scan is said to be unsure
 
@@ -55,6 +55,19 @@ class FittedAvatar:
         return PosedMesh(vertices, posed.faces, posed.normals @ rotation)
 
 
+@dataclass(frozen=True, eq=False)
+class FoundCodes:
+    """A scan's codes, with the model as it is."""
+
+    shape: ShapeFit
+    guess: Guess = field(repr=False)  # with the detail code
+
+    def person(self, model: Model) -> Person:
+        """Of these codes."""
+        shape = self.shape
+        return model.person(shape.wearer.betas, shape.z_shape, self.guess.subject.detail[0], shape.styles)
+
+
 def fit_person(
     model: Model,
     raw: RawScan,
@@ -69,19 +82,31 @@ def fit_person(
     Raises `GdnaError` where scan and body do not belong together, or model and body.
     """
     started, settings = time.monotonic(), settings or FitSettings()
-    wearer = Wearer.of(model.body, registration.body)
+    found = find_codes(model, raw, registration, settings, watch, given)
+    return finish(model, found, registration, settings, watch, started)
+
+
+def find_codes(
+    model: Model, raw: RawScan, registration: Registration, settings: FitSettings, watch: Watch, given: bool
+) -> FoundCodes:
+    """The first part of `fit_person`: shape code, styles, pose, detail code."""
+    network, wearer = model.network, Wearer.of(model.body, registration.body)
     evidence = _gather(raw, registration.placement, wearer, settings)
-    network = model.network
     shape = fit_shape(network, wearer, evidence, settings, settings.tolerance(given), watch)
-    wearer, z_shape = shape.wearer, shape.z_shape
     with torch.no_grad():
-        mean = network.z_details.weight.mean(0)
-        subject = network.subject(Codes(z_shape[None], mean[None]), wearer.betas[None])
-    guess = Guess(network, subject, wearer, evidence)
-    z_detail = fit_detail(guess, settings, watch)
-    guess = replace(guess, subject=replace(subject, detail=z_detail[None]))
-    if settings.refine:
-        guess = refine(guess, settings, watch)
+        subject = network.subject(shape.codes(network.z_details.weight.mean(0)), wearer.betas[None])
+    guess = Guess(network, subject, shape.wearer, evidence)
+    detail = fit_detail(guess, settings, watch)
+    return FoundCodes(shape, replace(guess, subject=replace(subject, detail=detail[None])))
+
+
+def finish(
+    model: Model, found: FoundCodes, registration: Registration, settings: FitSettings, watch: Watch, started: float
+) -> FittedAvatar:
+    """The second part: what the settings ask for beyond codes, the mesh, and how near it is. `started` as
+    `time.monotonic` tells it."""
+    guess = refine(found.guess, settings, watch) if settings.refine else found.guess
+    wearer, evidence = guess.wearer, guess.evidence
     geometry: Geometry = "coarse" if settings.refine or settings.residual else "fine"  # what the scan has, or predicted
     mesh = mesh_of(guess, settings.resolution, geometry)
     if settings.residual:
@@ -89,15 +114,14 @@ def fit_person(
     if settings.refine or settings.residual:  # such a mesh travels in files, and what sees poses cannot
         mesh = replace(mesh, normals_in=None)
     own = mesh if settings.refine or settings.residual else None
-    person = replace(model.person(wearer.betas, z_shape, z_detail), own_mesh=own)
     posed = posed_mesh(mesh, wearer)
     fit = Surface(posed.vertices.cpu().double().numpy(), posed.faces.cpu().numpy())
     measures = measure(fit, evidence, settings.report_points, settings.seed)
     far = measures.scan_to_pred_mm > DOUBTFUL_MM
     reason = f"the scan is {measures.scan_to_pred_mm:.0f} mm from the fit on average; try refine=true" if far else ""
     return FittedAvatar(
-        person, Avatar(**vars(mesh)), wearer, registration.placement, evidence, measures,
-        registration.sure and not far, registration.reason or reason, time.monotonic() - started,
+        replace(found.person(model), own_mesh=own), Avatar(**vars(mesh)), wearer, registration.placement, evidence,
+        measures, registration.sure and not far, registration.reason or reason, time.monotonic() - started,
     )  # fmt: skip
 
 

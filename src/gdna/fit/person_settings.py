@@ -8,6 +8,7 @@ from gdna.errors import GdnaError
 from gdna.keys import key
 
 RESOLUTION, FINE_RESOLUTION = 256, 384
+CPU_STEPS, GPU_STEPS = 300, 800
 GIVEN_OFF, FOUND_OFF = 1.0, 5.0  # degrees
 
 
@@ -15,10 +16,14 @@ GIVEN_OFF, FOUND_OFF = 1.0, 5.0  # degrees
 class FitSettings:
     """From a scan whose body is known to a person of the model."""
 
-    steps: int = key(150, "steps that look for the shape code and for small corrections of the pose")
-    starts: int = key(32, "training people that are tried as the start, beside the mean person")
+    steps: int | str = key(
+        "auto", "steps that look for the shape code and for small corrections of the pose; auto: 300, on a GPU 800"
+    )
+    starts: int = key(32, "training scans whose codes are tried as the start, beside the mean")
     detail_steps: int = key(80, "steps that look for the detail code, by the scan's normals")
     prior: float = key(1e-2, "how much the codes are drawn to likely ones")
+    styles: bool = key(True, "each layer of the generator is told its own, 896 numbers; false: z_shape tells them all")
+    style_prior: float = key(1e-2, "how much these are drawn to what z_shape tells")
     body_off: float | str = key(
         "auto", "degrees by which joints may be off, corrected with the codes; auto: 1 where the body is given, else 5"
     )
@@ -33,10 +38,12 @@ class FitSettings:
     seed: int = key(0, "the same seed draws the same samples")
 
     def __post_init__(self) -> None:
-        least = {"steps": 0, "starts": 0, "detail_steps": 0, "refine_steps": 0, "samples": 1000, "points": 16}
-        for name, lowest in (least | {"report_points": 100, "prior": 0.0}).items():
+        least = {"starts": 0, "detail_steps": 0, "refine_steps": 0, "samples": 1000, "points": 16}
+        for name, lowest in (least | {"report_points": 100, "prior": 0.0, "style_prior": 0.0}).items():
             if getattr(self, name) < lowest:
                 raise GdnaError(f"{name}={getattr(self, name)}: expected {lowest:g} or more")
+        if self.steps != "auto" and (isinstance(self.steps, str) or self.steps < 0):
+            raise GdnaError(f"steps={self.steps}: expected auto, or 0 or more")
         if self.body_off != "auto" and (isinstance(self.body_off, str) or not 0 <= self.body_off <= 45):
             raise GdnaError(f"body_off={self.body_off}: expected auto, or 0 to 45 degrees")
         if not 0 < self.reach <= 0.5:
@@ -49,6 +56,12 @@ class FitSettings:
         if isinstance(self.body_off, str):
             return GIVEN_OFF if given else FOUND_OFF
         return float(self.body_off)
+
+    def shape_steps(self, on_gpu: bool) -> int:
+        """Steps for the shape code on such a device."""
+        if isinstance(self.steps, int):
+            return self.steps
+        return GPU_STEPS if on_gpu else CPU_STEPS
 
     @property
     def resolution(self) -> int:

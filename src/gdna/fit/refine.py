@@ -19,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from gdna.fit.codes import wrong_share
 from gdna.fit.details import seen_normals
 from gdna.fit.person_settings import FitSettings
+from gdna.fit.phantoms import emptiness, find_phantoms
 from gdna.fit.progress import Guess, Progress, Watch
 from gdna.fit.samples import RootTable, Samples, both
 from gdna.model.avatar_model import AvatarModel
@@ -30,6 +31,7 @@ HELD = 1e-3  # weight of the squared change of logits where the scan says nothin
 HELD_AT = 0.08  # metres from the scan's surface to the skin there
 HELD_SIGMA = 0.02  # metres around the body, where such points are looked for
 HELD_SHARE, HELD_TRIES = 0.25, 4  # as many points more a step; times those of a step are tried
+EMPTY, EMPTY_SHARE = 4, 0.15  # points that shall be empty: times those of a step, and as many more a step
 NORMAL_SHARE = 0.5  # as many steps for the normal field
 NORMAL_RATE = 5e-4
 
@@ -72,6 +74,7 @@ def refine(start: Guess, settings: FitSettings, watch: Watch) -> Guess:
     tuned = copy.deepcopy(start.network).requires_grad_(False)
     tuned.occupancy.requires_grad_(True)
     known, held = _known_points(start), _held_points(start, settings.points, rng)
+    phantoms = find_phantoms(start.network, start.subject, start.wearer, start.evidence, EMPTY * settings.points, rng)
     features = start.subject.features
     residual = torch.zeros_like(features).requires_grad_()
     fields = list(tuned.occupancy.parameters())
@@ -80,11 +83,12 @@ def refine(start: Guess, settings: FitSettings, watch: Watch) -> Guess:
     for step in range(settings.refine_steps):
         drawn = known.draw(settings.points, rng)
         still = held.draw(int(HELD_SHARE * settings.points), rng)
-        answers = tuned.occupancy(torch.cat([drawn.neutral, still.neutral])[None], features + residual)[0][0]
-        roots, others = answers.split([len(drawn.neutral), len(still.neutral)])
+        asked = [drawn.neutral, still.neutral, phantoms.draw(int(EMPTY_SHARE * settings.points), rng)]
+        answers = tuned.occupancy(torch.cat(asked)[None], features + residual)[0][0]
+        roots, others, empty = answers.split([len(points) for points in asked])
         logits = drawn.table.largest(roots)
         loss = binary_cross_entropy_with_logits(logits, drawn.inside) + FEATURE_PRIOR * residual.square().mean()
-        loss = loss + HELD * (others - still.logits).square().sum() / max(len(others), 1)
+        loss = loss + emptiness(empty) + HELD * (others - still.logits).square().sum() / max(len(others), 1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -15,6 +15,7 @@ from gdna.deform.blend import blend_transforms, transform
 from gdna.evaluate.surface import nearest_points
 from gdna.fit.evidence import Evidence
 from gdna.fit.progress import Progress, Watch
+from gdna.fit.smoothing import NOISY
 from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.geometry.mesh import vertex_normals
 from gdna.types import AvatarMesh
@@ -61,14 +62,20 @@ def onto_scan(
     """Posed vertices drawn to the scan in rounds, first stiffly, then freely (Amberg et al., CVPR 2007, with
     translations for their affine maps)."""
     moved, neighbours = vertices, neighbour_matrix(faces, len(vertices))
-    for step, stiffness in enumerate(STIFFNESS):
+    rounds = [stiffness for stiffness in STIFFNESS if stiffness >= least_stiffness(evidence.noise)]
+    for step, stiffness in enumerate(rounds):
         pull = pull_of(moved, faces, evidence, reach)
         wanted = moved + pull.offsets - vertices
         moved = vertices + smooth_displacements(wanted, pull.weights, neighbours, stiffness, moved - vertices)
         length = np.linalg.norm(pull.offsets, axis=1)[pull.weights > 0]
         error = 1000 * float(length.mean()) if len(length) else 0.0
-        watch(Progress("residual", step + 1, len(STIFFNESS), error, "mm"))
+        watch(Progress("residual", step + 1, len(rounds), error, "mm"))
     return moved
+
+
+def least_stiffness(noise: float) -> float:
+    """Of the last round: what is left of a scan's noise (metres) is not carried into the mesh."""
+    return 0.0 if noise < NOISY else min((noise / NOISY) ** 2, STIFFNESS[0])
 
 
 def pull_of(

@@ -16,6 +16,7 @@ from gdna.export.avatar_npz import save_avatar
 from gdna.export.glb import write_glb
 from gdna.export.ply import write_ply
 from gdna.fit.depth import Intrinsics
+from gdna.fit.folder_report import FAILURE, REPORT
 from gdna.fit.given_body import given_body, joint_error_mm
 from gdna.fit.person import FittedAvatar, fit_person, mesh_of, posed_mesh
 from gdna.fit.person_settings import FitSettings
@@ -28,11 +29,9 @@ from gdna.generate.people import Model
 from gdna.geometry.files import atomic_path
 from gdna.render.video import save_png
 
-AVATAR, RIG, MESH, REPORT, PICTURE, PREVIEW = (
-    "avatar.npz", "avatar.glb", "fit.ply", "report.json", "report.png", "preview.png",
-)  # fmt: skip
+AVATAR, RIG, MESH, PICTURE, PREVIEW = "avatar.npz", "avatar.glb", "fit.ply", "report.png", "preview.png"
 FOLDER_SUFFIXES = (*MESH_SUFFIXES, ".xyz")  # of what is a scan in a folder; depth images have a .json beside them
-PREVIEW_SECONDS, PREVIEW_RESOLUTION = 5.0, 64
+PREVIEW_RESOLUTION = 64
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,11 @@ def fit_file(
     settings: FitSettings,
     registering: RegisterSettings,
     watch: Watch = unwatched,
-    preview: bool = False,
+    preview: float = 0.0,
 ) -> dict[str, Any]:
     """Fit one scan and write avatar.npz, avatar.glb, fit.ply, report.png and report.json, each whole or not at all,
-    into `job.out`; returns the report. With `preview` a picture every few seconds, which goes at the end."""
+    into `job.out`; returns the report. `preview`: seconds between pictures of how things stand, which go at the end; 0:
+    none."""
     started = time.monotonic()
     raw = read_raw_scan(job.scan, job.intrinsics)
     truth = None if job.true_body is None else read_params(job.true_body)
@@ -69,7 +69,7 @@ def fit_file(
     else:
         registration = register_body(raw, model.body, registering, _told(watch))
     picture = job.out / PREVIEW
-    watching = Previewing(watch, picture) if preview else watch
+    watching = Previewing(watch, picture, preview) if preview else watch
     fitted = fit_person(model, raw, registration, settings, watching, given=job.body is not None)
     error = None
     if truth is not None:
@@ -89,7 +89,8 @@ def fit_file(
         "residual": settings.residual,
     }
     write_avatar(fitted, report, job.out)
-    picture.unlink(missing_ok=True)
+    for leftover in (picture, job.out / FAILURE):
+        leftover.unlink(missing_ok=True)
     return report
 
 
@@ -116,11 +117,11 @@ def caption(report: dict[str, Any]) -> str:
 
 
 class Previewing:
-    """Passes progress on and draws how things stand every few seconds."""
+    """Passes progress on and draws how things stand every so many seconds."""
 
-    def __init__(self, watch: Watch, path: Path) -> None:
-        self.watch, self.path = watch, path
-        self._next = time.monotonic() + PREVIEW_SECONDS
+    def __init__(self, watch: Watch, path: Path, seconds: float) -> None:
+        self.watch, self.path, self.seconds = watch, path, seconds
+        self._next = time.monotonic() + seconds
 
     def __call__(self, progress: Progress) -> None:
         self.watch(progress)
@@ -132,7 +133,7 @@ class Previewing:
         except GdnaError:  # a person without a surface, at this moment
             return
         save_png(self.path, preview_picture(posed, guess.evidence))
-        self._next = time.monotonic() + PREVIEW_SECONDS
+        self._next = time.monotonic() + self.seconds
 
 
 def find_jobs(

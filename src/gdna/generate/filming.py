@@ -94,7 +94,8 @@ def _with_details_of(avatar: Future[Avatar], person: Person) -> Avatar:
 
 
 def _same_shape(one: Person, other: Person) -> bool:
-    same = torch.equal(one.z_shape, other.z_shape) and torch.equal(one.betas, other.betas)
+    pairs = ((one.z_shape, other.z_shape), (one.betas, other.betas), (one.layer_styles, other.layer_styles))
+    same = all(torch.equal(a, b) for a, b in pairs)
     return same and one.own_mesh is None and other.own_mesh is None
 
 

@@ -14,6 +14,7 @@ from gdna.body.interface import BodyModel
 from gdna.errors import GdnaError
 from gdna.export.avatar_npz import AvatarRecord, load_avatar, save_avatar
 from gdna.extract.avatar_mesh import Geometry, MeshQuality, extract_avatar
+from gdna.fields.generator import STYLES
 from gdna.generate.animation import Animation, animate
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.codes import sample_codes
@@ -78,19 +79,25 @@ class Model:
         return self.person(torch.zeros(self.body.num_betas), z_shape, z_detail)
 
     def person(
-        self, betas: Float[Tensor, " S"], z_shape: Float[Tensor, " Z"], z_detail: Float[Tensor, " Zd"]
+        self,
+        betas: Float[Tensor, " S"],
+        z_shape: Float[Tensor, " Z"],
+        z_detail: Float[Tensor, " Zd"],
+        styles: Float[Tensor, " Y"] | None = None,
     ) -> Person:
         """The person of these numbers."""
-        return Person(self, betas.to(self.device), z_shape.to(self.device), z_detail.to(self.device))
+        styles = None if styles is None else styles.to(self.device)
+        return Person(self, betas.to(self.device), z_shape.to(self.device), z_detail.to(self.device), styles)
 
     def load_person(self, path: Path | str) -> Person:
         """A person that `Person.save` wrote. Raises `GdnaError` where the file is none or does not fit this model."""
         record, config = load_avatar(path), self.network.config
-        found = tuple(len(numbers) for numbers in (record.betas, record.shape, record.detail))
-        expected = (config.num_betas, config.dim_shape, config.dim_detail)
+        styles = STYLES if record.styles is None else len(record.styles)
+        found = (*(len(numbers) for numbers in (record.betas, record.shape, record.detail)), styles)
+        expected = (config.num_betas, config.dim_shape, config.dim_detail, STYLES)
         if found != expected:
             raise GdnaError(
-                f"{path}: betas, shape and detail of {found} numbers, the model {self.name} takes {expected}; "
+                f"{path}: betas, shape, detail and styles of {found} numbers, the model {self.name} takes {expected}; "
                 "load it with the model that made it"
             )
         if record.mesh is not None and record.mesh.parents != self.body.parents:
@@ -98,7 +105,7 @@ class Model:
                 f"{path}: a mesh on {len(record.mesh.parents)} bones, the model {self.name} has "
                 f"{len(self.body.parents)}; load it with the model that made it"
             )
-        person = self.person(record.betas, record.shape, record.detail)
+        person = self.person(record.betas, record.shape, record.detail, record.styles)
         return person if record.mesh is None else replace(person, own_mesh=_on(record.mesh, self.device))
 
     def _codes(self) -> tuple[torch.nn.Embedding, torch.nn.Embedding]:
@@ -109,24 +116,34 @@ class Model:
 class Person:
     """Someone the model can make: body shape, shape code, detail code.
 
-    A person fitted to a scan may have a canonical mesh of its own, which the codes alone do not make.
+    A person fitted to a scan may have `styles` of its own in the generator's layers (None: those of `z_shape`), and a
+    canonical mesh, which codes do not make.
     """
 
     model: Model
     betas: Float[Tensor, " S"] = field(repr=False)
     z_shape: Float[Tensor, " Z"] = field(repr=False)
     z_detail: Float[Tensor, " Zd"] = field(repr=False)
+    styles: Float[Tensor, " Y"] | None = field(default=None, repr=False)
     own_mesh: AvatarMesh | None = field(default=None, repr=False)
 
     @property
     def codes(self) -> Codes:
-        return Codes(self.z_shape[None], self.z_detail[None])
+        return Codes(self.z_shape[None], self.z_detail[None], None if self.styles is None else self.styles[None])
+
+    @property
+    def layer_styles(self) -> Float[Tensor, " Y"]:
+        """What the generator's layers are told of this person."""
+        return self.model.network.generator.styles_of(self.z_shape[None])[0] if self.styles is None else self.styles
 
     def blend(self, other: Person, share: float) -> Person:
-        """The person `share` of the way to `other`, in codes and body shape."""
+        """The person `share` of the way to `other`, in codes, styles and body shape."""
         pairs = ((self.betas, other.betas), (self.z_shape, other.z_shape), (self.z_detail, other.z_detail))
         betas, z_shape, z_detail = (torch.lerp(a, b, share) for a, b in pairs)
-        return Person(self.model, betas, z_shape, z_detail)
+        if self.styles is None and other.styles is None:  # between codes, styles follow
+            return Person(self.model, betas, z_shape, z_detail)
+        styles = torch.lerp(self.layer_styles, other.layer_styles, share)
+        return Person(self.model, betas, z_shape, z_detail, styles)
 
     def mesh(self, resolution: int = RESOLUTION, geometry: Geometry = "fine") -> Avatar:
         """The person as a canonical mesh, `resolution` cells along the longest side; "fine": predicted folds move its
@@ -156,7 +173,8 @@ class Person:
 
     def record(self, joint_rotations: Float[Tensor, "J 3"], translation: Float[Tensor, " 3"]) -> AvatarRecord:
         """What a file keeps of the person, in a pose."""
-        return AvatarRecord(self.z_shape, self.z_detail, self.betas, joint_rotations, translation, self.own_mesh)
+        numbers = self.z_shape, self.z_detail, self.betas
+        return AvatarRecord(*numbers, joint_rotations, translation, self.own_mesh, self.styles)
 
     def with_codes(
         self,
@@ -164,12 +182,14 @@ class Person:
         z_shape: Float[Tensor, " Z"] | None = None,
         z_detail: Float[Tensor, " Zd"] | None = None,
     ) -> Person:
-        """The person with some numbers changed: made by the model, without a mesh of its own."""
+        """The person with some numbers changed: made by the model, without a mesh of its own; another shape code
+        brings its own styles."""
         return Person(
             self.model,
             self.betas if betas is None else betas,
             self.z_shape if z_shape is None else z_shape,
             self.z_detail if z_detail is None else z_detail,
+            self.styles if z_shape is None else None,
         )
 
 

@@ -102,7 +102,9 @@ class AvatarModel(nn.Module):
 
     def subject(self, codes: Codes, betas: Float[Tensor, "B S"]) -> Subject:
         """Run the generator once for people of these codes in these bodies."""
-        return Subject(betas, codes.shape, codes.detail, self.generator(codes.shape))
+        own = codes.styles
+        features = self.generator(codes.shape) if own is None else self.generator.of_styles(own)
+        return Subject(betas, codes.shape, codes.detail, features)
 
     def bind(self, subject: Subject) -> BoundFields:
         """The fields of these people, to be asked many times."""

@@ -173,7 +173,7 @@ def turns(v, face, facing, i, turned):
     return along <= turned * (nx * nx + ny * ny + nz * nz) ** 0.5
 
 
-@nb.njit(cache=True, fastmath=True)
+@nb.njit(cache=True, fastmath=True, nogil=True)
 def closest(
     points, allowed, limit, facing, turned, order, child, span, boxes, node_masks, vertices, faces, masks, found
 ):
