@@ -296,11 +296,10 @@ def timings(s: Scene, quick: bool) -> None:
         for kept, first in zip(copies, (roots[0], norms, roots[2]), strict=True):
             kept.copy_(first)
         entries = Polished(copies[0], copies[1], copies[2], s.posed)
-        rest, left, lists = some, room, []
+        rest, lists = some, []
         for evaluations in turns:
-            left = int(fused.more_room * left)
             rest = triton_search.polish(
-                entries, rest, networks, s.transforms, SETTINGS, evaluations, left, split=split, tile=tile
+                entries, rest, networks, s.transforms, SETTINGS, evaluations, room, split=split, tile=tile
             )
             lists.append(rest.counts)
         return lists

@@ -13,10 +13,12 @@ from gdna.deform.fused import TritonEngine, inverse_rows, search_fused
 from gdna.deform.fused_networks import fused_networks
 from gdna.deform.fused_triton import candidates, fill, jacobians, lost
 from gdna.deform.search import FusedSettings, GridSettings, SearchSettings
+from gdna.fields.leaky import leaky_by_kernels, leaky_plainly
 from gdna.fields.volume import read_by_kernels, read_plainly
 
 SETTINGS = SearchSettings(
     grid=GridSettings(shape=(6, 7, 8), low=(-0.7, -0.7, -0.7), high=(0.7, 0.7, 0.7)),
+    init_bones=(0, 1, 2),
     fused=FusedSettings(steps=8, near=1e-5, candidate=0.1, rescue_evaluations=4),
 )
 
@@ -34,6 +36,27 @@ def volumes() -> None:
     for plain, compiled in zip(*answers, strict=True):
         assert plain.abs().max() > 0.1
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)  # float32, other order of sums
+
+
+def leaky() -> None:
+    generator = torch.Generator().manual_seed(8)
+    x, bias = torch.randn(2, 9, 300, 8, generator=generator), torch.randn(8, generator=generator)
+    side = torch.randn(x.shape, generator=generator)
+    answers = []
+    for function in (leaky_plainly, leaky_by_kernels):
+        leaves = [t.clone().requires_grad_() for t in (x, bias)]
+        y = function(*leaves, 0.2, 1.5)
+        once = torch.autograd.grad((y * side).sum(), leaves, retain_graph=True)
+        weight = side.clone().requires_grad_()  # second derivatives, as of a gradient's penalty
+        again = torch.autograd.grad((y * weight).sum(), leaves, create_graph=True)
+        twice = torch.autograd.grad(again[0].square().sum() + again[1].square().sum(), weight)
+        answers.append((y, *once, *again, *twice))
+    for plain, compiled in zip(*answers, strict=True):
+        assert plain.abs().max() > 0.1
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)  # float32, other order of 5400 summands
+    half = leaky_by_kernels(x.bfloat16(), bias, 0.2)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), leaky_plainly(x, bias, 0.2), rtol=2**-7, atol=2**-7)
 
 
 @torch.no_grad()
@@ -103,3 +126,4 @@ def main() -> None:
 if __name__ == "__main__":
     main()
     volumes()
+    leaky()

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,21 @@ def test_fine_experiment_changes_what_the_original_changes():
     assert (plain.expname, plain.model.stage, plain.settings().datamodule.batch_size) == ("coarse", Stage.coarse, 16)
     assert (fine.expname, fine.model.stage, fine.model.deformer.max_steps) == ("fine", Stage.fine, 10)
     assert fine.settings() == fine_settings()
+
+
+def test_the_original_experiments_undo_what_is_new_here():
+    coarse, fine = parse("train +experiments=original"), parse("train +experiments=original_fine")
+    for asked in (coarse, fine):
+        losses, optim = asked.model, asked.model.optim
+        assert (losses.scan_offsets, losses.lambda_skin, losses.lambda_gan, optim.ema) == (False, 0, 1, 0)
+        assert (losses.network.logit_scale, losses.deformer.weights_at, losses.norm_network.pose) == (
+            1, "canonical", "none",
+        )  # fmt: skip
+    assert (coarse.expname, coarse.model.stage, coarse.model.deformer.max_steps) == ("original", Stage.coarse, 50)
+    assert fine.settings() == replace(fine_settings(), model=replace(fine_settings().model, lambda_skin=0.0))
+    assert fine.starting_path == f"outputs/{coarse.expname}/checkpoints/last.safetensors"
+    assert parse("precompute +experiments=original").model == coarse.model
+    assert parse("generate +experiments=original_fine").model == fine.model
 
 
 def test_the_command_line_wins_over_an_experiment():

@@ -51,6 +51,7 @@ def test_seconds_are_the_weighed_medians(monkeypatch):
     took = iter([9.0, 1.0, 3.0, 2.0, 9.0, 10.0, 30.0, 20.0])
     monkeypatch.setattr(timing, "_clocked", lambda call, device: (next(took),) * 2)
     monkeypatch.setattr(timing, "MOST_RUNS", 3)
+    monkeypatch.setattr(timing, "WARM_UP", 1)
     work = timing.Task(((0.75, lambda: None), (0.25, lambda: None)))
     found = timing.timed(work, torch.device("cpu"), budget=1e3)
     assert (found.seconds, found.runs, found.note) == (0.75 * 2 + 0.25 * 20, 3, "")

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from gdna.errors import GdnaError
 from gdna.objectives import r1_penalty
+from gdna.train.convolution import convolution
 from gdna.train.critic import Critic, DownBlock, batch_deviation, blur, blur_by_products
 
 
@@ -74,6 +75,46 @@ def test_critic_sees_the_batch_only_through_the_deviation():
     images = torch.randn(8, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     order = torch.tensor([2, 3, 4, 5, 6, 7, 0, 1])  # keeps the groups
     torch.testing.assert_close(critic(images[order]), critic(images)[order])
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 1, 1), (3, 2, 0), (1, 1, 0)])
+def test_convolution_and_all_its_derivatives(size: int, stride: int, padding: int):
+    generator = torch.Generator().manual_seed(9)
+    images = torch.randn(2, 3, 7, 7, dtype=torch.float64, generator=generator, requires_grad=True)
+    weight = torch.randn(4, 3, size, size, dtype=torch.float64, generator=generator, requires_grad=True)
+    answers = []
+    for function in (convolution, lambda x, w, s, p: F.conv2d(x, w, stride=s, padding=p)):
+        y = function(images, weight, stride, padding)
+        once = torch.autograd.grad((y**3).sum(), (images, weight), create_graph=True)
+        twice = torch.autograd.grad(sum((g**3).sum() for g in once), (images, weight), create_graph=True)
+        thrice = torch.autograd.grad(sum((g**2).sum() for g in twice), (images, weight))
+        answers.append((y, *once, *twice, *thrice))
+    for ours, plain in zip(*answers, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
+
+
+def test_two_batches_in_one_pass_are_as_two_passes():
+    critic = _critic()
+    images = torch.randn(12, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    apart = torch.cat([critic(batch) for batch in images.chunk(2)])
+    torch.testing.assert_close(critic(images, sets=2), apart)
+    assert (critic(images) - apart).abs().max() > 1e-6  # groups of one batch of twelve are others
+
+
+def test_gains_are_those_of_the_plain_formula():
+    """Every leaky ReLU keeps the variance by a factor of sqrt 2, and a residual sum is divided by it."""
+    block = _critic(channels=4, max_channels=8).blocks[0]
+    images = torch.randn(2, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    for layer in (block.conv1, block.conv2):
+        layer.bias.data.normal_(generator=torch.Generator().manual_seed(8))
+
+    def plain(layer, x, stride=1, padding=0):
+        weight = layer.weight / layer.weight[0].numel() ** 0.5
+        return F.conv2d(x, weight, layer.bias, stride=stride, padding=padding)
+
+    x = 2**0.5 * F.leaky_relu(plain(block.conv1, images, padding=1), 0.2)
+    x = 2**0.5 * F.leaky_relu(plain(block.conv2, blur(x, 2), stride=2), 0.2)
+    torch.testing.assert_close(block(images), (x + plain(block.skip, blur(images, 1, 2))) / 2**0.5)
 
 
 def test_r1_penalty_is_the_squared_gradient():

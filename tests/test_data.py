@@ -25,8 +25,9 @@ from gdna.data.prepare import PrepareSettings, is_prepared, prepare_scan
 from gdna.data.prepared import PreparedSet, prepared_names, turn_to_view
 from gdna.data.sample_file import SAMPLES, STEP, from_fixed, normal_map_path, read_samples, to_fixed
 from gdna.data.scan import find_scans, read_mesh, read_params, read_scan, write_scan
-from gdna.data.scan_body import skin_vertices
+from gdna.data.scan_body import pose_scan_body, skin_vertices
 from gdna.data.sharding import shard
+from gdna.data.solid import with_filled_mouth
 from gdna.data.surface import (
     orient_outward,
     orient_outward_reference,
@@ -115,6 +116,17 @@ def test_a_component_alone_decides_as_the_plain_winding_number() -> None:
     points = np.random.default_rng(0).uniform(-0.6, 0.6, (5000, 3))
     plain = np.abs(igl.winding_number(vertices, faces, points)) > 0.5
     np.testing.assert_array_equal(inside(vertices, faces, points), plain)
+
+
+def test_inside_without_libigl(monkeypatch: pytest.MonkeyPatch) -> None:
+    ball = trimesh.creation.icosphere(4)
+    vertices, faces = np.asarray(ball.vertices), np.asarray(ball.faces)[40:]  # a hole
+    points = np.random.default_rng(0).uniform(-1.2, 1.2, (3000, 3))
+    expected = inside(vertices, faces, points)
+    monkeypatch.setitem(sys.modules, "igl", None)
+    found = inside(vertices, faces, points)
+    assert 0.2 < found.mean() < 0.5
+    assert (found != expected).mean() < 0.002  # on the soft cap of the hole
 
 
 def test_crossings_agree_with_winding_numbers() -> None:
@@ -306,7 +318,9 @@ def test_stored_points_carry_their_own_occupancy(prepared: Path) -> None:
     scan, samples = person("anna", 0), read_samples(prepared / "anna" / SAMPLES)
     points = from_fixed(samples.occupancy_points)
     assert points.shape == (6000, 3)
-    expected = inside(scan.vertices, orient_outward(scan.vertices, scan.faces), points.numpy())
+    posed = pose_scan_body(scan.name, scan.betas, scan.joint_rotations, open_body()).posed
+    solid = with_filled_mouth(scan, posed.vertices[0].numpy(), open_body())
+    expected = inside(solid.vertices, orient_outward(solid.vertices, solid.faces), points.numpy())
     np.testing.assert_array_equal(samples.occupancy.numpy(), expected)
     near, box = samples.occupancy[:3000].float().mean(), samples.occupancy[3000:].float().mean()
     assert 0.4 < float(near) < 0.55
@@ -332,16 +346,16 @@ def test_the_body_under_the_clothes_is_not_surface(prepared: Path) -> None:
 
 def test_preparation_is_reproducible_and_resumable(prepared: Path, tmp_path: Path) -> None:
     scan = person("anna", 0)
-    assert is_prepared(prepared, "anna", SMALL)
-    assert not is_prepared(prepared, "anna", SMALL, seed=1)
-    assert not is_prepared(prepared, "carl", SMALL)
+    assert is_prepared(prepared, "anna", open_body(), SMALL)
+    assert not is_prepared(prepared, "anna", open_body(), SMALL, seed=1)
+    assert not is_prepared(prepared, "carl", open_body(), SMALL)
     (tmp_path / ".anna.123.part").mkdir(parents=True)  # of a run that was killed
     prepare_scan(scan, open_body(), tmp_path, SMALL)
     for file in sorted((prepared / "anna").rglob("*.*")):
         if file.is_file():
             assert file.read_bytes() == (tmp_path / "anna" / file.relative_to(prepared / "anna")).read_bytes()
     prepare_scan(scan, open_body(), tmp_path, SMALL, seed=1)
-    assert not is_prepared(tmp_path, "anna", SMALL)
+    assert not is_prepared(tmp_path, "anna", open_body(), SMALL)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["anna", "body.safetensors"]
     first, second = (read_samples(f / "anna" / SAMPLES) for f in (prepared, tmp_path))
     assert not torch.equal(first.occupancy_points, second.occupancy_points)

@@ -13,7 +13,7 @@ import pytest
 import torch
 import trimesh
 
-from gdna.data.inside import components
+from gdna.data.inside import components, inside_reference
 from gdna.errors import GdnaError
 from gdna.evaluate.distribution import (
     compare,
@@ -25,19 +25,14 @@ from gdna.evaluate.distribution import (
 )
 from gdna.evaluate.efficientnet import SameConv, efficientnet_lite0
 from gdna.evaluate.features import FeatureNetwork, extract_features, feature_network
-from gdna.evaluate.health import check_person, check_surface, genus, raw_surface, volume
+from gdna.evaluate.health import check_person, check_surface, enclosed_by, genus, part_volumes, raw_surface
 from gdna.evaluate.inception import InceptionV3, inception_v3, resize_as_tensorflow
 from gdna.evaluate.maps import angles_between, decode, silhouette_shift
 from gdna.evaluate.skinning import mean_over_bones, weight_error
-from gdna.evaluate.surface import (
-    Surface,
-    nearest_points,
-    nearest_points_reference,
-    outer_surface,
-    surface_distance,
-)
+from gdna.evaluate.surface import Surface, nearest_points, outer_surface, surface_distance
 from gdna.evaluate.variety import FOLD_BAND, fold_band, folds_replaced
 from gdna.evaluate.weights import read_torch_weights
+from gdna.extract.refine import extract_surface
 from gdna.generate.loading import load
 from gdna.geometry.mesh import vertex_normals
 from gdna.geometry.rotations import rotation_y
@@ -327,22 +322,6 @@ def test_distances_are_to_triangles_not_to_their_corners():
     assert point[0].tolist() == pytest.approx([0.4, 0, 0.5])
 
 
-def test_the_tree_finds_what_libigl_finds():
-    """Also where faces have no area, and far away."""
-    rng = np.random.default_rng(0)
-    torn = united(ball(0.5), ball(0.2, 2))
-    flat = torn.faces[:30][:, [0, 1, 0]]
-    torn = replace(torn, faces=np.concatenate([flat, torn.faces]))
-    points = np.concatenate([rng.normal(0, 0.4, (3000, 3)), rng.normal(0, 30, (50, 3))])
-    squared, face, nearest = nearest_points(points, torn)
-    expected, _, _ = nearest_points_reference(points, torn)
-    assert np.allclose(squared, expected, rtol=1e-9, atol=1e-12)  # m^2: rounding
-    assert np.allclose(((nearest - points) ** 2).sum(1), squared)
-    on_face = nearest_points_reference(nearest[:20], replace(torn, faces=torn.faces[face[:20]]))[0]
-    assert on_face.max() < 1e-12
-    assert len(nearest_points(np.zeros((0, 3)), torn)[1]) == 0
-
-
 def test_the_outer_surface_leaves_hidden_layers_out():
     inside_out = ball(0.5)
     inside_out = replace(inside_out, faces=inside_out.faces[:, ::-1])
@@ -362,6 +341,10 @@ def test_a_surface_without_faces_is_refused():
 
 JOINTS, PARENTS = np.array([[0, 0, 0], [0, 0.4, 0], [0.3, 0, 0], [2.0, 0, 0]], np.float32), (-1, 0, 0, 0)
 NAMES = ("root", "up", "side", "far")
+
+
+def volume(one: Surface) -> float:
+    return float(part_volumes(one, [np.arange(len(one.faces))])[0])
 
 
 def health_of(*surfaces: Surface):
@@ -388,6 +371,27 @@ def test_floaters_bubbles_and_handles():
     whole = check_surface(ball(1.0), JOINTS[:3], PARENTS[:3], NAMES[:3])
     assert not whole.broken
     assert whole.missing_bones == ()
+
+
+def test_genus_and_inside_as_counted_plainly():
+    """Of rough closed surfaces as marching cubes make them: every edge counted, every point by winding numbers."""
+    generator = torch.Generator().manual_seed(0)
+    coefficients = torch.randn(40, 4, generator=generator)
+
+    def query(points):
+        return (
+            0.4 - points.norm(dim=1) + 0.12 * torch.sin(6 * points @ coefficients[:, :3].T + coefficients[:, 3]).sum(1)
+        )
+
+    vertices, faces = (a.numpy() for a in extract_surface(query, -torch.ones(3), torch.ones(3), 32))
+    parts = components(faces, len(vertices))
+    main = faces[max(parts, key=len)].astype(np.int64)
+    edges = np.unique(np.sort(main[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0)
+    assert genus(main) == (2 - (len(np.unique(main)) - len(edges) + len(main))) // 2 > 2
+    points = np.random.default_rng(0).uniform(-1, 1, (500, 3))
+    found = enclosed_by(Surface(vertices, main), points)
+    assert 20 < found.sum() < 480
+    np.testing.assert_array_equal(found, inside_reference(vertices, main, points))
 
 
 def test_nobody_there():

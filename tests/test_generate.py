@@ -118,6 +118,23 @@ def test_interpolation_passes_through_training_people(model):
     torch.testing.assert_close(frames[2].person.z_detail, halfway)
 
 
+def test_a_training_person_can_be_had_as_a_pose_leaves_it(model):
+    pose = torch.zeros(24, 3)
+    pose[4, 0] = 1.0  # a knee
+    plain = model.training_person(1)
+    assert torch.equal(model.training_person(1, joint_rotations=pose).z_shape, plain.z_shape)
+    network = AvatarModel(replace(model.network.config, shape_pose="local"))
+    network.load_state_dict(model.network.state_dict(), strict=False)
+    torch.nn.init.normal_(network.pose_offsets.weight)
+    aware = replace(model, network=network)
+    assert torch.equal(aware.training_person(1).z_shape, plain.z_shape)
+    posed = aware.training_person(1, joint_rotations=pose)
+    parameters = BodyParams(plain.betas[None], pose[None], torch.zeros(1, 3))
+    transforms = model.body(parameters).bone_transforms
+    torch.testing.assert_close(posed.z_shape, network.codes_in(torch.tensor([1]), transforms).shape[0].detach())
+    assert (posed.z_shape - plain.z_shape).abs().max() > 1e-3
+
+
 def test_betas_go_to_minus_two_and_two_and_back(model):
     firsts = torch.stack([f.person.betas[0] for f in frames_of(EvalMode.betas, model, frames=200)])
     assert len(firsts) == 40

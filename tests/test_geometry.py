@@ -1,12 +1,15 @@
-"""Rotations and files that are whole or not there."""
+"""Rotations, files that are whole or not there, and triangles in a tree."""
 
 from __future__ import annotations
 
 import errno
 from pathlib import Path
 
+import igl
+import numpy as np
 import pytest
 import torch
+import trimesh
 
 from gdna.errors import GdnaError
 from gdna.geometry.files import atomic_path
@@ -16,6 +19,7 @@ from gdna.geometry.rotations import (
     matrix_to_quaternion,
     rotation_y,
 )
+from gdna.geometry.triangle_tree import TriangleTree
 
 
 def vectors(scale: float) -> torch.Tensor:
@@ -82,3 +86,41 @@ def test_full_disk_is_one_line(tmp_path: Path):
     with pytest.raises(GdnaError, match=r"b\.txt: the disk is full"):
         full_disk()
     assert list(tmp_path.iterdir()) == []
+
+
+def torn_torus() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A surface with holes, two faces without area, and points near and far."""
+    rng = np.random.default_rng(0)
+    torus = trimesh.creation.torus(0.5, 0.2)
+    faces = np.asarray(torus.faces)[rng.uniform(size=len(torus.faces)) < 0.8]
+    faces = np.concatenate([faces, [[3, 3, 7], [5, 5, 5]]])
+    near = torus.vertices[rng.integers(0, len(torus.vertices), 6000)] + rng.normal(0, 0.05, (6000, 3))
+    return np.asarray(torus.vertices), faces, np.concatenate([near, rng.uniform(-2, 2, (500, 3))])
+
+
+def test_a_tree_finds_the_nearest_point_of_every_triangle():
+    vertices, faces, points = torn_torus()
+    squared, face, nearest = TriangleTree.of(vertices, faces).nearest(points)
+    expected = igl.point_mesh_squared_distance(points, vertices, faces)[0]
+    np.testing.assert_allclose(squared, expected, atol=1e-12)
+    np.testing.assert_allclose(np.square(points - nearest).sum(1), squared, atol=1e-12)
+    on_face = [
+        igl.point_mesh_squared_distance(nearest[i : i + 1], vertices, faces[[f]])[0] for i, f in enumerate(face[:50])
+    ]
+    assert np.max(on_face) < 1e-20
+
+
+def test_a_tree_counts_windings():
+    vertices, faces, points = torn_torus()
+    found, exact = TriangleTree.of(vertices, faces).winding(points), igl.winding_number(vertices, faces, points)
+    np.testing.assert_allclose(found, exact, atol=0.03)
+    assert exact.max() > 0.8
+
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_a_tree_of_few_triangles(count):
+    vertices, faces, points = torn_torus()
+    tree = TriangleTree.of(vertices, faces[:count])
+    expected = igl.point_mesh_squared_distance(points, vertices, faces[:count])[0]
+    np.testing.assert_allclose(tree.nearest(points)[0], expected, atol=1e-12)
+    np.testing.assert_allclose(tree.winding(points), igl.winding_number(vertices, faces[:count], points), atol=0.01)

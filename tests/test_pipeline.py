@@ -10,6 +10,7 @@ import pytest
 
 from gdna.apps import cli
 from gdna.export.avatar_npz import load_avatar
+from gdna.model.checkpoint import load_config
 
 MODEL = (
     "model.network.width=64",
@@ -84,3 +85,22 @@ def test_a_film_and_people(workplace: Path):
 
 def test_nothing_half_written_is_left(workplace: Path):
     assert not list(workplace.rglob("*.part*"))
+
+
+def test_the_original_beside_ours(workplace: Path, monkeypatch):
+    """Both stages as the original has them, on the same scans; then side by side on the page."""
+    monkeypatch.chdir(workplace)
+    short = ("trainer.max_epochs=1", "datamodule.passes_per_epoch=1", *TRAIN)
+    width = [key for key in MODEL if "max_steps" not in key]
+    gdna("train", "+experiments=original", *width, *short)
+    gdna("precompute", "expname=original", "+experiments=original", *width)
+    gdna("train", "+experiments=original_fine", *width, *short)
+    config = load_config(workplace / "outputs/original_fine/checkpoints/last.safetensors")
+    assert (config.stage, config.num_scans, config.network.logit_scale) == ("fine", 0, 1.0)
+    assert (config.deformer.weights_at, config.deformer.max_steps) == ("canonical", 10)
+    common = ("parts=[scans]", "points=500", "mesh_resolution=24", "views=1", "scans=1")
+    gdna("evaluate", "expname=original_fine", *common)
+    against = "against=[outputs/original_fine/evaluation/evaluation.json]"
+    gdna("evaluate", "expname=coarse", against, "out=beside", *common)
+    page = (workplace / "beside/evaluation.html").read_text()
+    assert "<th>coarse</th><th>original_fine</th>" in page

@@ -18,6 +18,7 @@ import gdna.train.coarse
 import gdna.train.fine
 import gdna.train.run_state
 from gdna.body.open_body import open_body
+from gdna.body.skeleton import PARENTS
 from gdna.data.cache_file import cache_path, read_cache
 from gdna.data.people import people_of, person_of
 from gdna.data.prepare import PrepareSettings, prepare_scan
@@ -28,14 +29,18 @@ from gdna.errors import GdnaError
 from gdna.evaluate.metrics import evaluate_iou
 from gdna.geometry.rotations import axis_angle_to_matrix
 from gdna.model.avatar_model import AvatarModel
-from gdna.model.checkpoint import load_extra, load_model
+from gdna.model.checkpoint import load_extra, load_model, save_checkpoint
 from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
-from gdna.objectives import intersection_over_union
+from gdna.model.pose_offsets import pose_numbers
+from gdna.objectives import intersection_over_union, outside_loss
 from gdna.render.camera import Orthographic
 from gdna.render.march import march
+from gdna.train.beginning import begin_with
 from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, solid_points, trace_scan
-from gdna.train.coarse import CoarseInputs, NeutralBody, Room, begin_with, coarse_losses, train_coarse
+from gdna.train.coarse import Room, coarse_losses, new_model, train_coarse
+from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
 from gdna.train.critic import Critic
+from gdna.train.empty_space import EmptySpace
 from gdna.train.fine import follow, normal_maps, refinable, train_fine
 from gdna.train.run_state import RunFolder, finished
 from gdna.train.schedule import Schedule, generator_for, learning_rate_factor
@@ -300,6 +305,25 @@ def test_the_skin_prior_teaches_the_bodys_weights(prepared, tmp_path, monkeypatc
     assert 0 < logged[-1]["skin"] < 0.6 * logged[0]["skin"]
 
 
+def test_space_that_nobody_reaches_is_taught_to_be_empty(prepared, tmp_path, monkeypatch):
+    data = PreparedSet.open(prepared)
+    points = EmptySpace.of(data).draw(1, 4000, generator_for(1))
+    logged, occupied = {}, {}
+    for weight in (0.0, 1.0):
+        with monkeypatch.context() as patch:
+            logged[weight] = record(patch)
+            settings = epochs(replace(COARSE, model=replace(COARSE.model, lambda_empty=weight)), 12)
+            model = load_model(train_coarse(prepared, tmp_path / str(weight), TINY, settings))
+        with torch.no_grad():
+            subject = model.subject(model.codes(torch.tensor([0])), data.betas[:1])
+            occupied[weight] = float(outside_loss(model.occupancy_neutral(points, subject)[0]))
+    assert all(step["empty"] == 0 for step in logged[0.0])
+    assert all(step["empty"] > 0 for step in logged[1.0])
+    assert logged[0.0][0]["occupancy"] == logged[1.0][0]["occupancy"]  # what else is drawn stays the same
+    assert occupied[1.0] < 0.5 * occupied[0.0]
+    assert logged[1.0][-1]["occupancy"] < 1.1 * logged[0.0][-1]["occupancy"]
+
+
 def test_validation_logs_and_shows(prepared, tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     scalars: dict[str, float] = {}
@@ -364,7 +388,7 @@ def test_a_step_with_fixed_room_is_the_same_step(prepared, coarse):
     """What runs on a GPU without waiting: the losses and gradients of the plain step, unless the room is too small."""
     data, model = PreparedSet.open(prepared), load_model(coarse)
     indices = torch.tensor([0, 3])
-    inputs = CoarseInputs.draw(data, indices, data.body, 128, generator_for(0))
+    inputs = CoarseInputs.draw(data, indices, data.body, 128, generator_for(0), EmptySpace.of(data))
     found = {}
     for name, room in (("plain", Room(None)), ("fixed", Room(144)), ("small", Room(144, share=0.5))):
         model.zero_grad()
@@ -393,17 +417,89 @@ def test_recorded_steps_learn_what_plain_ones_do(prepared, tmp_path, monkeypatch
         assert one["total"] == pytest.approx(other["total"], rel=1e-3)
 
 
-def test_scans_of_one_person_share_a_code(prepared, tmp_path):
-    for old, new in (("ann", "ann"), ("bob", "ann_pose1"), ("cat", "ann_pose2"), ("dan", "dan")):
-        shutil.copytree(prepared / old, tmp_path / "data" / new)
-    shutil.copy(prepared / "body.safetensors", tmp_path / "data")
-    model = train_coarse(tmp_path / "data", tmp_path / "run", TINY, epochs(COARSE, 1))
+def test_scans_of_one_person_share_a_code(in_poses, tmp_path):
+    model = train_coarse(in_poses, tmp_path / "run", TINY, epochs(COARSE, 1))
     assert load_model(model).config.num_people == 2
     assert load_extra(model)["names"] == ["ann", "ann_pose1", "ann_pose2", "dan"]
-    data = PreparedSet.open(tmp_path / "data")
+    data = PreparedSet.open(in_poses)
     assert (data.people, data.person.tolist()) == (("ann", "dan"), [0, 0, 0, 1])
     assert load_extra(model)["betas"] == [data.betas[i].tolist() for i in (0, 3)]
-    assert len(evaluate_iou(model, tmp_path / "data", device="cpu").trained) == 4
+    assert len(evaluate_iou(model, in_poses, device="cpu").trained) == 4
+
+
+@pytest.fixture(scope="module")
+def in_poses(prepared, tmp_path_factory) -> Path:
+    """Two people, of whom one is seen three times."""
+    folder = tmp_path_factory.mktemp("in_poses")
+    for old, new in (("ann", "ann"), ("bob", "ann_pose1"), ("cat", "ann_pose2"), ("dan", "dan")):
+        shutil.copytree(prepared / old, folder / new)
+    shutil.copy(prepared / "body.safetensors", folder)
+    return folder
+
+
+def test_shapes_that_see_the_pose_are_trained_kept_and_measured(in_poses, tmp_path, monkeypatch):
+    """From a model that never heard of it: the same first step; resumed exactly; asked for by what comes after."""
+    blind, aware = TINY, replace(TINY, shape_pose="local")
+    blind, aware = (replace(config, num_scans=1) for config in (blind, aware))
+    start = train_coarse(in_poses, tmp_path / "start", blind, epochs(COARSE, 1))
+    settings, logged = epochs(COARSE, 2, save_every_seconds=0.0), {}
+    for name, config in (("blind", blind), ("aware", aware)):
+        with monkeypatch.context() as patch:
+            logged[name] = record(patch)
+            path = train_coarse(in_poses, tmp_path / name, config, settings, start=start)
+    first = {name: logged[name][0] for name in logged}
+    assert {k for k in first["blind"] if first["aware"][k] != first["blind"][k]} <= {"total", "pose_offset"}
+    assert logged["aware"][-1] != logged["blind"][-1]
+    model, data = load_model(path), PreparedSet.open(in_poses, fields="body")
+    assert model.pose_offsets.weight.abs().max() > 0
+    numbers = pose_numbers(data.bone_transforms, PARENTS)
+    torch.testing.assert_close(model.pose_offsets.mean, torch.stack([numbers[:3].mean(0), numbers[3]]))
+    with monkeypatch.context() as patch:
+        interrupt_the_third_save(patch)
+        with pytest.raises(KeyboardInterrupt):
+            train_coarse(in_poses, tmp_path / "killed", aware, settings, start=start)
+    train_coarse(in_poses, tmp_path / "killed", aware, settings, start=start)
+    assert_same_files(tmp_path / "aware", tmp_path / "killed")
+    with torch.no_grad():
+        torch.nn.init.normal_(model.pose_offsets.weight, std=5.0)
+    posed = {}
+    (tmp_path / "new").mkdir()
+    shutil.copytree(in_poses / "ann_pose2", tmp_path / "new" / "ann_pose9")
+    shutil.copy(in_poses / "body.safetensors", tmp_path / "new")
+    for name in ("aware", "mean"):
+        save_checkpoint(tmp_path / f"{name}.safetensors", model, load_extra(path))
+        posed[name] = evaluate_iou(tmp_path / f"{name}.safetensors", in_poses, tmp_path / "new", device="cpu").posed[0]
+        model.pose_offsets.mean.copy_(numbers[2])  # the new pose: the own code
+    assert posed["aware"] != posed["mean"]
+
+
+def test_scans_may_be_shown_without_their_own_offsets(in_poses):
+    data, indices = PreparedSet.open(in_poses), torch.tensor([0, 1])
+    model = new_model(replace(TINY, num_scans=1, shape_pose="local"), data, seed=0)
+    torch.nn.init.normal_(model.scan_offsets.weight, std=0.1)
+    body = NeutralBody.of(data.body)
+    inputs = CoarseInputs.draw(data, indices, data.body, 64, generator_for(0), None)
+    gradient, found = {}, {}
+    for name, settings in (
+        ("shown", LossSettings()),
+        ("blind", LossSettings(lambda_pose=0.0)),
+        ("alone", LossSettings(offset_dropout=1.0, lambda_reg=0.0, lambda_pose=0.0)),
+        ("dear", LossSettings(offset_dropout=1.0, lambda_reg=0.0, lambda_pose=0.0, lambda_offset=1.0)),
+    ):
+        model.zero_grad()
+        found[name] = coarse_losses(model, inputs, body, settings, False, Room(None))
+        found[name].total.backward()
+        gradient[name] = model.scan_offsets.weight.grad.clone()
+        learns = model.pose_offsets.weight.grad.abs().max() > 0
+        assert learns == (name != "blind")
+    assert gradient["shown"].abs().max() > 0
+    assert not gradient["alone"].any()
+    assert gradient["dear"].abs().max() > 0
+    offsets = model.scan_offsets(indices, 2).detach()
+    torch.testing.assert_close(found["dear"].scan_offset.detach(), offsets.square().mean())
+    assert found["alone"].occupancy != found["shown"].occupancy
+    with pytest.raises(GdnaError, match=r"offset_dropout=1\.5: expected a share"):
+        replace(COARSE, model=LossSettings(offset_dropout=1.5))
 
 
 # --- correspondence cache

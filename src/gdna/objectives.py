@@ -25,6 +25,11 @@ def inside_loss(logits: Float[Tensor, "B N"]) -> Float[Tensor, ""]:
     return F.softplus(-logits).mean()
 
 
+def outside_loss(logits: Float[Tensor, "B N"]) -> Float[Tensor, ""]:
+    """Binary cross entropy of points that are known to lie outside."""
+    return F.softplus(logits).mean()
+
+
 def code_loss(codes: Float[Tensor, "B Z"]) -> Float[Tensor, ""]:
     """Mean square of latent codes: the prior of an auto-decoder (Park et al. 2019, equation 9)."""
     return codes.square().mean()

@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gdna.apps.config import GROUPS, NODES
+from gdna.apps.config_groups import GROUPS, NODES
 from gdna.apps.verbs import Verb
 from gdna.errors import GdnaError
 
@@ -86,7 +86,7 @@ def as_yaml(tree: Any) -> str:
 
 def register(verb: Verb) -> None:
     """Tell Hydra the verb's schema and the groups it may choose from."""
-    store = ConfigStore.instance()
+    store, known = ConfigStore.instance(), {field.name for field in dataclasses.fields(verb.settings)}
     store.store(name=f"{verb.config_name}_schema", node=writable(verb.settings))
     defaults: list[Any] = [f"{verb.config_name}_schema"]
     for group in verb.groups:
@@ -94,7 +94,8 @@ def register(verb: Verb) -> None:
             if dataclasses.is_dataclass(node):
                 store.store(group=group, name=option, node=writable(node))
             else:
-                store.store(group=group, name=option, package="_global_", node=node)
+                mine = {key: value for key, value in node.items() if key in known}
+                store.store(group=group, name=option, package="_global_", node=mine)
     if "datamodule" in verb.groups:
         defaults.append({"datamodule": "open"})
     store.store(name=verb.config_name, node={"defaults": [*defaults, "_self_"]})

@@ -20,7 +20,6 @@ from gdna.train.settings import (
     LossSettings,
     TrainerSettings,
     TrainSettings,
-    fine_settings,
 )
 
 TRACEBACK_VARIABLE = "GDNA_TRACEBACK"  # any value shows the traceback of bad input too
@@ -122,6 +121,9 @@ class ModelKeys(LossSettings):
     scan_offsets: bool = key(
         True, "scans of one person differ from the person's shape code by offsets of their own; the original has none"
     )
+    shape_pose: str = key(
+        "none", "local: shape codes also see how the body is bent and tilted, as cloth falls; none, as in the original"
+    )
     network: OccupancyConfig = field(default_factory=OccupancyConfig)
     norm_network: NormalConfig = field(default_factory=NormalConfig)
     deformer: DeformerConfig = field(default_factory=DeformerConfig)
@@ -140,6 +142,7 @@ class ModelKeys(LossSettings):
             norm_network=self.norm_network,
             deformer=self.deformer,
             num_scans=int(self.scan_offsets),
+            shape_pose=self.shape_pose,
         )
 
 
@@ -211,6 +214,7 @@ class Evaluate(EvaluateSettings):
     poses_scans: str | None = key(None, "the scans of poses themselves")
     against: tuple[str, ...] = key((), "evaluation.json of other models, to stand beside this one's on the page")
     device: str = key("auto", "cpu, cuda, cuda:1 or auto")
+    devices: int = key(1, "processes that share the work, each with a GPU of its own where there are any")
     out: str | None = key(None, "folder of the results; null: outputs/<expname>/evaluation")
     datamodule: DataModule = field(default_factory=DataModule)
 
@@ -282,59 +286,3 @@ class Bench(BenchSettings):
 def _part(settings: Any, kind: Any) -> Any:
     """The fields of `settings` that its base class `kind` has."""
     return kind(**{name: getattr(settings, name) for name in kind.__dataclass_fields__})
-
-
-_FINE = fine_settings()
-
-GROUPS = {
-    "datamodule": {
-        "open": "people made by gdna synthesize: a folder of them, or the pack",
-        "thuman": "THuman2.0 as downloaded, with SMPL",
-        "renderpeople": "RenderPeople, with SMPL",
-        "3dpeople": "3DPeople, with SMPL",
-        "files": "any meshes with body parameters beside them, with SMPL",
-        "single_subject": "one person in many poses, with SMPL",
-    },
-    "experiments": {"fine": "the fine stage: normals and details, on a trained coarse model"},
-}
-NODES: dict[str, dict[str, Any]] = {
-    "datamodule": {
-        "open": DataModule(),
-        "thuman": DataModule(
-            scans_path="data/THuman2.0_Release",
-            params_path="data/THuman2.0_smpl",
-            dataset_path="data/THuman2.0_processed",
-            body=BodyKind.smpl,
-        ),
-        "renderpeople": DataModule(
-            scans_path="data/RenderPeople",
-            params_path="data/RenderPeople_smpl",
-            dataset_path="data/RenderPeople_processed",
-            body=BodyKind.smpl,
-        ),
-        "3dpeople": DataModule(
-            scans_path="data/3DPeople",
-            params_path="data/3DPeople_smpl",
-            dataset_path="data/3DPeople_processed",
-            body=BodyKind.smpl,
-        ),
-        "files": DataModule(scans_path="data/scans", dataset_path="data/scans_processed", body=BodyKind.smpl),
-        "single_subject": DataModule(
-            scans_path="data/single_subject",
-            dataset_path="data/single_subject_processed",
-            one_person="subject",
-            body=BodyKind.smpl,
-        ),
-    },
-    "experiments": {
-        "fine": {
-            "expname": "fine",
-            "model": {
-                "stage": "fine",
-                "optim": {"lr": _FINE.model.optim.lr, "lr_dis": _FINE.model.optim.lr_dis},
-                "deformer": {"max_steps": 10},
-            },
-            "datamodule": {"batch_size": _FINE.datamodule.batch_size},
-        }
-    },
-}

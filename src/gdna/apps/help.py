@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-from gdna.apps.config import AS_IN, GROUPS
+from gdna.apps.config import AS_IN
+from gdna.apps.config_groups import GROUPS
 from gdna.apps.verbs import ALIASES, FAMILIES, VERBS, Verb
 from gdna.keys import HELP
 

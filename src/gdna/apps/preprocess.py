@@ -23,7 +23,7 @@ from gdna.types import Scan
 
 def run(keys: Preprocess) -> None:
     data = keys.datamodule
-    body_of(data)
+    body = body_of(data)
     adopt(data, keys.workers, keys.tot, keys.id)
     theirs = original_names(data.dataset_path)
     if theirs and not Path(data.scans_path).exists():
@@ -33,7 +33,7 @@ def run(keys: Preprocess) -> None:
     settings = PrepareSettings(
         points=keys.points, surface_points=keys.surface_points, views=keys.views, image_size=keys.image_size
     )
-    waiting = [name for name in mine if not is_prepared(data.dataset_path, name, settings, keys.seed)]
+    waiting = [name for name in mine if not is_prepared(data.dataset_path, name, body, settings, keys.seed)]
     if len(waiting) < len(mine):
         print(f"{len(mine) - len(waiting)} of {len(mine)} scans are prepared already")
     work = partial(prepare, keys=keys, settings=settings, readers=readers)

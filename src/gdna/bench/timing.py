@@ -13,6 +13,7 @@ import torch
 Call = Callable[[], object]
 
 MOST_RUNS = 50
+WARM_UP = 5  # calls: what is recorded is recorded in the fourth
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
@@ -48,15 +49,24 @@ def timed(work: Task, device: torch.device, budget: float) -> Timing:
     total, cpu, runs, once = 0.0, 0.0, MOST_RUNS, False
     reset_peak(device)
     for share, call in work.parts:
-        first = _clocked(call, device)
-        count = min(MOST_RUNS, int((budget / len(work.parts) - first[0]) / first[0]))
-        once |= count < 1
-        measured = [_clocked(call, device) for _ in range(count)] or [first]
+        measured = _repeated(call, device, budget / len(work.parts))
+        once |= len(measured) == 1
         total, cpu = (
             t + share * statistics.median(m) for t, m in zip((total, cpu), zip(*measured, strict=True), strict=True)
         )
         runs = min(runs, len(measured))
     return Timing(total, runs, peak_bytes(device), cpu, "once, without warm-up" if once else "")
+
+
+def _repeated(call: Call, device: torch.device, budget: float) -> list[tuple[float, float]]:
+    """Clocked runs, the warm-up left out, as far as the budget goes; the first alone where nothing follows it.
+
+    The first call may compile for many times its own length, so the latest tells whether there is time for another.
+    """
+    start, runs = time.perf_counter(), [_clocked(call, device)]
+    while len(runs) < WARM_UP + MOST_RUNS and time.perf_counter() - start + runs[-1][0] <= budget:
+        runs.append(_clocked(call, device))
+    return runs[WARM_UP:] or runs[1:] or runs
 
 
 def seconds_of(call: Call, device: torch.device) -> float:

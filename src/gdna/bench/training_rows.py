@@ -23,8 +23,10 @@ from gdna.geometry.mesh import vertex_normals
 from gdna.model.avatar_model import AvatarModel
 from gdna.render.camera import Orthographic
 from gdna.render.rasterize import rasterize
-from gdna.train.coarse import CoarseInputs, CoarseLearner, NeutralBody, Room
+from gdna.train.coarse import CoarseLearner, Room
+from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
 from gdna.train.critic import Critic
+from gdna.train.empty_space import EmptySpace
 from gdna.train.fine import CRITIC_BETAS, FINE_STEPS, FineInputs, FineLearner, Players, refinable
 from gdna.train.loading import to_device
 from gdna.train.settings import LossSettings
@@ -43,7 +45,8 @@ def coarse_step(scene: Scene) -> Row:
     data = scene.prepared(scene.sizes.people, "coarse")
     body = NeutralBody.of(to_device(data.body, scene.device))
     people, generator = torch.arange(len(data)), torch.Generator().manual_seed(0)
-    drawn = CoarseInputs.draw(data, people, body_on(data.body, "cpu"), scene.sizes.points, generator)
+    host_body, empty = body_on(data.body, "cpu"), EmptySpace.of(data)
+    drawn = CoarseInputs.draw(data, people, host_body, scene.sizes.points, generator, empty)
     inputs = to_device(drawn, scene.device)
 
     def learner(backend: str, room: Room, half: bool) -> CoarseLearner:
@@ -160,7 +163,7 @@ def _fine_step(
     fabric = _fabric(scene.device, half=ours and on_gpu)
     pixels = int(batch.cache_mask.sum(1).max()) if ours and on_gpu else None
     learner = FineLearner(players, _features(model, batch), WEIGHTS, GRADIENT_NORM, pixels, fabric)
-    recorded = learner.recorded()[regularised]
+    recorded = learner.recorded([pixels])[regularised, pixels]
 
     def our_step() -> None:
         with matmul_precision("high"):

@@ -81,17 +81,26 @@ def _add_by_winding(
     solids: Solids, parts: Sequence[Part], points: Float[np.ndarray, "N 3"], result: Bool[np.ndarray, " N"]
 ) -> None:
     """Set the points in `parts`. Points are only asked of components whose box holds them."""
-    if not parts:
-        return
-    import igl
-
     for part in parts:
         used, local = np.unique(solids.faces[part], return_inverse=True)
         corners = solids.vertices[used]
         boxed = ((points >= corners.min(0)) & (points <= corners.max(0))).all(1) & ~result
         if boxed.any():
-            winding = igl.fast_winding_number(corners, local.reshape(-1, 3).astype(np.int64), points[boxed])
+            winding = winding_number(corners, local.reshape(-1, 3).astype(np.int64), points[boxed])
             result[boxed] = np.abs(winding) > 0.5
+
+
+def winding_number(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], points: Float[np.ndarray, "N 3"]
+) -> Float[np.ndarray, " N"]:
+    """libigl's fast one; where that is not installed our own, which is some times slower."""
+    try:
+        import igl
+    except ImportError:
+        from gdna.geometry.triangle_tree import TriangleTree
+
+        return TriangleTree.of(vertices, faces).winding(points)
+    return igl.fast_winding_number(vertices, faces, points)
 
 
 def border_vertices(faces: Int[np.ndarray, "F 3"], num_vertices: int) -> Bool[np.ndarray, " V"]:

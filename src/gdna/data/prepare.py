@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from gdna.data.sample_file import (
 )
 from gdna.data.scan import check_scan
 from gdna.data.scan_body import ScanBody, pose_scan_body, write_body_once
+from gdna.data.solid import has_hollow_mouth, with_filled_mouth
 from gdna.data.surface import orient_outward, sample_outer, vertex_normals
 from gdna.errors import GdnaError
 from gdna.geometry.rotations import rotation_y
@@ -70,6 +72,7 @@ def prepare_scan(
     write_body_once(out_dir / BODY, body)
     under = pose_scan_body(scan.name, scan.betas, scan.joint_rotations, body)
     _check_fit(scan, under.posed)
+    scan = with_filled_mouth(scan, under.posed.vertices[0].numpy(), body)
     rng = np.random.default_rng([seed, zlib.crc32(scan.name.encode())])
     faces = orient_outward(scan.vertices, scan.faces.astype(np.int64))
     try:
@@ -78,17 +81,21 @@ def prepare_scan(
         raise GdnaError(f"scan {scan.name}: {error}") from error
     with _whole_folder(out_dir / scan.name) as folder:
         _write_normal_maps(folder, scan.vertices, faces, settings)
-        write_samples(folder / SAMPLES, samples, {"settings": json.dumps(_stamp(settings, seed))})
+        write_samples(folder / SAMPLES, samples, {"settings": json.dumps(_stamp(body, settings, seed))})
     return out_dir / scan.name
 
 
-def is_prepared(out_dir: Path | str, name: str, settings: PrepareSettings | None = None, seed: int = 0) -> bool:
-    """Whether the scan is there with just these settings, so that an interrupted run goes on where it stopped."""
-    return read_settings(Path(out_dir) / name / SAMPLES) == _stamp(settings or PrepareSettings(), seed)
+def is_prepared(
+    out_dir: Path | str, name: str, body: BodyModel, settings: PrepareSettings | None = None, seed: int = 0
+) -> bool:
+    """Whether the scan is there, prepared with this body in just this way, so that an interrupted run goes on where it
+    stopped."""
+    return read_settings(Path(out_dir) / name / SAMPLES) == _stamp(body, settings or PrepareSettings(), seed)
 
 
-def _stamp(settings: PrepareSettings, seed: int) -> dict[str, int]:
-    return {**asdict(settings), "seed": seed}
+def _stamp(body: BodyModel, settings: PrepareSettings, seed: int) -> dict[str, Any]:
+    filled: dict[str, Any] = {"filled": ["mouth"]} if has_hollow_mouth(body) else {}
+    return {**asdict(settings), "seed": seed, **filled}
 
 
 def _check_fit(scan: Scan, posed: PosedBody) -> None:

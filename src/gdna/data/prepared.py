@@ -27,6 +27,7 @@ from gdna.data.stacks import (
     stack,
 )
 from gdna.errors import GdnaError
+from gdna.geometry.devices import sent
 from gdna.geometry.rotations import axis_angle_to_matrix
 
 Fields = Literal["body", "coarse", "fine"]
@@ -113,7 +114,7 @@ class PreparedSet:
         """Draw with replacement `points_per_frame` points near the surface and an eighth as many from the box."""
         if self.coarse is None:
             raise GdnaError(f"{self.folder}: opened without points; open it with fields='coarse'")
-        indices = indices.to(self.betas.device)
+        indices = sent(indices, self.betas.device)
         half = self.coarse.points.shape[1] // 2
         near = draw_integers(half, (len(indices), points_per_frame), generator, indices.device)
         box = draw_integers(half, (len(indices), points_per_frame // 8), generator, indices.device) + half
@@ -139,7 +140,7 @@ class PreparedSet:
         pixels where the set was opened without a cache)."""
         if self.fine is None:
             raise GdnaError(f"{self.folder}: opened without surface and images; open it with fields='fine'")
-        indices, views = indices.to(self.betas.device), views.to(self.betas.device)
+        indices, views = sent(indices, self.betas.device), sent(views, self.betas.device)
         count = self.fine.surface_points.shape[1]
         drawn = draw_integers(count, (len(indices), points_per_frame), generator, indices.device)
         flat = drawn + indices[:, None] * count
@@ -168,7 +169,7 @@ class PreparedSet:
         """Normal maps as the critic sees them: components in [-1, 1], background 1."""
         if self.fine is None:
             raise GdnaError(f"{self.folder}: opened without images; open it with fields='fine'")
-        images = self.fine.images[indices.to(self.betas.device), views.to(self.betas.device)]
+        images = self.fine.images[sent(indices, self.betas.device), sent(views, self.betas.device)]
         return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def held_out(self, index: int) -> HeldOut:
@@ -204,6 +205,4 @@ def draw_integers(
     high: int, shape: tuple[int, int], generator: torch.Generator, device: torch.device
 ) -> Int[Tensor, "B N"]:
     """Uniform integers from the generator's own device, so that a CPU generator gives the same on every device."""
-    pinned = device.type == "cuda" and generator.device.type == "cpu"  # or the copy would wait for the device
-    drawn = torch.randint(high, shape, generator=generator, device=generator.device, pin_memory=pinned)
-    return drawn.to(device, non_blocking=True)
+    return sent(torch.randint(high, shape, generator=generator, device=generator.device), device)

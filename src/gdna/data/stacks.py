@@ -17,6 +17,8 @@ from gdna.data.cache_file import cache_path, read_cache
 from gdna.data.sample_file import normal_map_path, read_settings, read_tensors
 from gdna.errors import GdnaError
 
+COMMON = 0.97  # the share of views whose hits fit the smaller room: of batches of eight, four in five
+
 
 @dataclass(frozen=True)
 class CoarseStack:
@@ -38,7 +40,13 @@ class CacheStack:
     points: Float[Tensor, "K 3"]
     mask: Bool[Tensor, "n V P"]
     start: Int[Tensor, "n V"]
-    most: int  # hits of one view
+    counts: Int[Tensor, "n V"]  # hits of a view; on the CPU
+    rooms: tuple[int, ...]  # numbers of hits, rising, of which most batches need the first and all the last
+
+    def room(self, indices: Int[Tensor, " B"], views: Int[Tensor, " B"]) -> int:
+        """The smallest that holds the hits of each of these views (on the CPU)."""
+        needed = int(self.counts[indices, views].max())
+        return next(room for room in self.rooms if room >= needed)
 
 
 def common_settings(paths: list[Path]) -> tuple[int, int]:
@@ -109,13 +117,15 @@ def open_cache(folder: Path, names: Sequence[str], num_views: int, device: torch
     counts = mask.sum(-1).flatten()
     start = (counts.cumsum(0) - counts).view(mask.shape[:2])
     points = torch.cat([c.points_neutral for c in caches])
-    return CacheStack(points.to(device), mask.to(device), start.to(device), int(counts.max()))
+    counts = counts.view(mask.shape[:2])
+    rooms = sorted({int(counts.float().quantile(COMMON)), int(counts.max())})
+    return CacheStack(points.to(device), mask.to(device), start.to(device), counts, tuple(rooms))
 
 
 def pixels(
     cache: CacheStack, indices: Int[Tensor, " B"], views: Int[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B P 3"], Bool[Tensor, "B P"]]:
     mask = cache.mask[indices, views]
-    rows = cache.start[indices, views][:, None] + mask.cumsum(1) - 1
+    rows = cache.start[indices, views][:, None] + mask.cumsum(1, dtype=torch.int32) - 1
     points = cache.points[rows.clamp(0, max(len(cache.points) - 1, 0))]
     return points * mask[..., None], mask

@@ -1,7 +1,7 @@
 """The fused search: one kernel runs all of Broyden's method on a grid, another polishes what it found on the networks.
 
-On a GPU in Triton, on a CPU in numba. The grid only has to lead near every root, and starts on it are cheap, so all
-bones start. On a GPU nothing waits for the device: candidates go into columns whose number is fixed beforehand.
+On a GPU in Triton, on a CPU in numba. The grid only has to lead near every root. On a GPU nothing waits for the device:
+candidates go into columns whose number is fixed beforehand.
 """
 
 from __future__ import annotations
@@ -72,7 +72,6 @@ class TritonEngine:
         entries = fused_triton.Polished(on_grid.points, norms, on_grid.inverse_jacobians, points_posed.contiguous())
         some = first
         for evaluations in fused.evaluations:
-            room = int(fused.more_room * room)
             some = fused_triton.polish(entries, some, self.networks, bone_transforms, settings, evaluations, room)
         if fused.rescue_evaluations:
             lost = fused_triton.lost(norms, settings.tolerance, self.room(fused.rescue_room, count))
@@ -122,9 +121,7 @@ def search_fused(
     grid: TransformGrid,
 ) -> Correspondences:
     """Roots from every start; candidates that find no column (none, unless points have many) count in `dropped`."""
-    fused = settings.fused
-    bones = tuple(range(bone_transforms.shape[1])) if fused.every_bone else settings.init_bones
-    rows = inverse_rows(bone_transforms, bones)
+    rows = inverse_rows(bone_transforms, settings.init_bones)
     on_grid = engine.search(grid, points_posed, rows, settings)
     found = engine.refine(on_grid, points_posed, bone_transforms, rows, settings)
     converged = engine.keep(found.points, found.norms, settings.tolerance, settings.duplicate)

@@ -58,9 +58,16 @@ def why_not_fused(weights_at: object) -> str | None:
     return None
 
 
-@torch.no_grad()
 def fused_networks(weights_at: BoundWeights, batch: int) -> FusedNetworks:
-    """Nothing here waits for the device."""
+    """Laid out once and kept with the weights. Nothing here waits for the device."""
+    kept = weights_at.laid_out.get(batch)
+    if not isinstance(kept, FusedNetworks):
+        kept = weights_at.laid_out[batch] = _laid_out(weights_at, batch)
+    return kept
+
+
+@torch.no_grad()
+def _laid_out(weights_at: BoundWeights, batch: int) -> FusedNetworks:
     warp, skinning = weights_at.warp, weights_at.skinning
     width = power_of_two(max(warp.sizes.width, skinning.sizes.width))
     bones = power_of_two(skinning.sizes.dim_out)

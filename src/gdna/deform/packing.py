@@ -34,11 +34,11 @@ def pack(values: Shaped[Tensor, "B N *v"], mask: Bool[Tensor, "B N"], capacity: 
     batch; finding it waits for the device once. With one, nothing waits.
     """
     batch, count = mask.shape
-    place = mask.cumsum(1)
+    place = mask.cumsum(1, dtype=torch.int32)  # in half the time of 64 bit
     total = place[:, -1]
     columns = max(1, int(total.max())) if capacity is None else capacity
     kept = mask & (place <= columns)
-    place = torch.where(kept, place - 1, columns)  # column `columns` takes what is dropped
+    place = torch.where(kept, place - 1, columns).long()  # column `columns` takes what is dropped
     entries = torch.arange(count, device=mask.device).expand(batch, -1)
     index = torch.zeros(batch, columns + 1, dtype=torch.long, device=mask.device).scatter(1, place, entries)[:, :-1]
     filled = torch.arange(columns, device=mask.device) < total[:, None]

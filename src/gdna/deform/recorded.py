@@ -13,10 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gdna.deform.blend import WeightsAt
-from gdna.deform.fused import why_not_here
+from gdna.deform.fused import TritonEngine, search_fused, why_not_here
+from gdna.deform.fused_networks import FusedNetworks, fused_networks
 from gdna.deform.grid import TransformGrid
 from gdna.deform.search import find_correspondences
 from gdna.deform.settings import SearchSettings
+from gdna.fields.bound_weights import BoundWeights
+from gdna.geometry.arithmetic import full_precision
 from gdna.types import Correspondences
 
 WARM_UP = 3  # calls before a recording, in which kernels are compiled and libraries choose theirs
@@ -27,7 +30,7 @@ MOST_RECORDINGS = 4  # held at a time; each keeps its intermediate values
 class _Inputs:
     points_posed: Float[Tensor, "B N 3"]
     bone_transforms: Float[Tensor, "B J 4 4"]
-    weights_at: WeightsAt
+    networks: FusedNetworks
     grid: TransformGrid | None
 
 
@@ -56,11 +59,12 @@ class RecordedSearch:
         weights_at: WeightsAt,
         grid: TransformGrid | None = None,
     ) -> Correspondences:
-        inputs = _Inputs(points_posed, bone_transforms, weights_at, grid)
         if self.settings.backend not in ("auto", "fused") or not points_posed.is_cuda:
-            return self._search(inputs)
+            return find_correspondences(points_posed, bone_transforms, weights_at, self.settings, grid)
         if why_not_here(points_posed, weights_at) is not None:
-            return self._search(inputs)
+            return find_correspondences(points_posed, bone_transforms, weights_at, self.settings, grid)
+        assert isinstance(weights_at, BoundWeights)
+        inputs = _Inputs(points_posed, bone_transforms, fused_networks(weights_at, len(points_posed)), grid)
         key = shape_of(inputs)
         recording = self._recordings.get(key)
         if recording is None:
@@ -74,7 +78,10 @@ class RecordedSearch:
         return found
 
     def _search(self, i: _Inputs) -> Correspondences:
-        return find_correspondences(i.points_posed, i.bone_transforms, i.weights_at, self.settings, i.grid)
+        engine = TritonEngine(i.networks)
+        with full_precision():
+            grid = engine.fill(i.bone_transforms, self.settings.grid) if i.grid is None else i.grid
+            return search_fused(i.points_posed, i.bone_transforms, engine, self.settings, grid)
 
     def _record(self, inputs: _Inputs) -> _Recording:
         kept: _Inputs = with_tensors(inputs, lambda t: t.detach().clone(memory_format=torch.contiguous_format))
@@ -98,8 +105,7 @@ def with_tensors(record: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(record, tuple):
         return tuple(with_tensors(part, change) for part in record)
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        names = [field.name for field in dataclasses.fields(record)]
-        return dataclasses.replace(record, **{n: with_tensors(getattr(record, n), change) for n in names})
+        return dataclasses.replace(record, **{n: with_tensors(getattr(record, n), change) for n in names_of(record)})
     return record
 
 
@@ -111,8 +117,8 @@ def tensors_of(record: Any) -> Iterator[Tensor]:
         for part in record:
             yield from tensors_of(part)
     elif dataclasses.is_dataclass(record):
-        for field in dataclasses.fields(record):
-            yield from tensors_of(getattr(record, field.name))
+        for name in names_of(record):
+            yield from tensors_of(getattr(record, name))
 
 
 def shape_of(record: Any) -> object:
@@ -122,5 +128,10 @@ def shape_of(record: Any) -> object:
     if isinstance(record, tuple):
         return tuple(shape_of(part) for part in record)
     if dataclasses.is_dataclass(record):
-        return type(record), tuple(shape_of(getattr(record, field.name)) for field in dataclasses.fields(record))
+        return type(record), tuple(shape_of(getattr(record, name)) for name in names_of(record))
     return record
+
+
+def names_of(record: Any) -> list[str]:
+    """Of a dataclass's fields, but for what it keeps by itself."""
+    return [field.name for field in dataclasses.fields(record) if field.init]

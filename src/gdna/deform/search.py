@@ -29,7 +29,7 @@ def find_correspondences(
     """Roots of sum_j w_j(x) T_j x = points_posed from every start bone, without gradient (see `attach_gradient`).
 
     backend "reference" iterates on `weights_at`; "grid" on a grid of it, then polishes on `weights_at`; "fused" does
-    that in compiled kernels, from all bones, and on a GPU without waiting for it; "auto" takes the cheapest that runs.
+    that in compiled kernels, and on a GPU without waiting for it; "auto" takes the cheapest that runs.
     Who asks often of the same weights makes the grid once: of the weights (`sample_weights`), or of these transforms
     (`make_grid`); it is used unless the backend is "reference". Raises `GdnaError` where "fused" cannot run.
     """

@@ -28,16 +28,14 @@ class GridSettings:
 class FusedSettings:
     """The search of the fused backend around that on the grid."""
 
-    every_bone: bool = True  # starts from all bones instead of `init_bones`
     steps: int = 12  # on the grid
-    near: float = 5e-4  # residual on the grid at which a start ends, metres: less than the grid is off
+    near: float = 1e-3  # residual on the grid at which a start ends, metres: about what the grid is off
     candidate: float = 0.01  # residual on the grid, metres, that is worth polishing
-    merge: float = 5e-3  # candidates closer than this are one, metres
-    evaluations: tuple[int, ...] = (2, 2, 7)  # of the networks per candidate, then of those that did not converge
-    more_room: float = 0.5  # how much of the room every next turn has; on a GPU
-    rescue_evaluations: int = 15  # from every start, of points that have no root by then; 0: they are left without
+    merge: float = 2e-3  # candidates closer than this are one, metres
+    evaluations: tuple[int, ...] = (3, 3, 6)  # of the networks per candidate, then of those that did not converge
+    rescue_evaluations: int = 8  # from every start, of points that have no root by then; 0: they are left without
     rescue_room: float = 0.02  # such points that are held, as a share; on a GPU
-    room: float = 3.0  # candidates per point that are held; on a GPU
+    room: float = 4.0  # candidates per point that are held; on a GPU
 
 
 @dataclass(frozen=True)

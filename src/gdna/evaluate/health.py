@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.body.skeleton import JOINT_NAMES, JOINTS_OF
@@ -22,6 +23,7 @@ POINTS_AT_ONCE = {"cpu": 2**13, "cuda": 2**18}
 ALONG = np.linspace(0.1, 0.9, 9)  # where a bone is asked
 HEAD_REACH = 0.5  # of the neck's length, beyond the head's joint
 HEAD = JOINT_NAMES.index("head")  # in every tree
+BONE_CELL = 0.02  # metres: these points are few, and looked up by such squares
 COVERED = 0.5  # share of a bone that must lie inside
 MOST_HANDLES = 10  # an arm that touches the body makes one; a torn garment many
 
@@ -38,7 +40,12 @@ class SampleHealth:
 
     @property
     def broken(self) -> bool:
-        return self.floaters > 0 or bool(self.missing_bones) or self.handles > MOST_HANDLES
+        return self.floaters > 0 or self.mesh_broken
+
+    @property
+    def mesh_broken(self) -> bool:
+        """Without regard to what floats: of the largest part, which is all that is generated."""
+        return bool(self.missing_bones) or self.handles > MOST_HANDLES
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class HealthReport:
         counts = {
             "samples": len(self.people),
             "broken": sum(p.broken for p in self.people),
+            "broken_meshes": sum(p.mesh_broken for p in self.people),
             "with_floaters": sum(p.floaters > 0 for p in self.people),
             "with_missing_bones": sum(bool(p.missing_bones) for p in self.people),
             "with_many_handles": sum(p.handles > MOST_HANDLES for p in self.people),
@@ -75,11 +83,11 @@ def raw_surface(person: Person, resolution: int) -> tuple[Surface, Float[np.ndar
         person.betas[None], person.betas.new_zeros(1, len(body.parents), 3), person.betas.new_zeros(1, 3)
     )
     posed = body(still)
-    subject = network.subject(person.codes, person.betas[None])
+    fields = network.bind(network.subject(person.codes, person.betas[None]))
     at_once = POINTS_AT_ONCE.get(person.model.device.type, POINTS_AT_ONCE["cpu"])
 
     def logits(points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        return torch.cat([network.occupancy_canonical(p[None], subject)[0][0] for p in points.split(at_once)])
+        return torch.cat([fields.occupancy(fields.to_neutral(p[None]))[0][0] for p in points.split(at_once)])
 
     low, high = body_box(posed.vertices_canonical[0, body.faces.unique()])
     vertices, faces = extract_surface(logits, low, high, resolution, start=min(START_CELLS, resolution))
@@ -92,47 +100,51 @@ def check_surface(
     """Parts, genus and bones of a closed surface whose faces look outward."""
     if len(surface.faces) == 0:
         return SampleHealth(0, 0.0, 0, 0, names[1:])
-    parts = [
-        Surface(surface.vertices, surface.faces[part]) for part in components(surface.faces, len(surface.vertices))
-    ]
-    volumes = np.array([volume(part) for part in parts])
+    parts = components(surface.faces, len(surface.vertices))
+    volumes = part_volumes(surface, parts)
     main = int(volumes.argmax())
     floating = np.arange(len(parts)) != main
     floaters = floating & (volumes > 0)
+    whole = Surface(surface.vertices, surface.faces[parts[main]])
     return SampleHealth(
         floaters=int(floaters.sum()),
         floater_cm3=1e6 * float(volumes[floaters].sum()),
         cavities=int((floating & (volumes <= 0)).sum()),
-        handles=genus(parts[main].faces),
-        missing_bones=tuple(names[bone] for bone in missing_bones(parts[main], joints, parents)),
+        handles=genus(surface.faces[parts[main]]),
+        missing_bones=tuple(names[bone] for bone in missing_bones(whole, joints, parents)),
     )
 
 
-def volume(surface: Surface) -> float:
-    """Cubic metres that a closed surface encloses; negative where it is turned inward."""
-    corners = surface.vertices[surface.faces].astype(np.float64)
-    corners -= corners.mean((0, 1))
-    return float((corners[:, 0] * np.cross(corners[:, 1], corners[:, 2])).sum() / 6)
+def part_volumes(surface: Surface, parts: Sequence[Int[np.ndarray, " _"]]) -> Float[np.ndarray, " P"]:
+    """Cubic metres that each closed part (numbers of its faces) encloses; negative where it is turned inward."""
+    from gdna.data.surface_kernels import volumes_and_areas
+
+    faces = np.ascontiguousarray(surface.faces[np.concatenate(parts)], np.int64)
+    ends = np.cumsum([len(part) for part in parts])
+    return volumes_and_areas(np.ascontiguousarray(surface.vertices, np.float64), faces, ends)[0]
 
 
 def genus(faces: Int[np.ndarray, "F 3"]) -> int:
-    """Handles of a closed connected surface: V - E + F = 2 - 2 g."""
-    edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64), axis=1)
-    count = len(np.unique(edges[:, 0] * (int(faces.max()) + 1) + edges[:, 1]))
-    return (2 - (len(np.unique(faces)) - count + len(faces))) // 2
+    """Handles of a closed connected surface, V - E + F = 2 - 2 g, in which each edge has two faces: E = 3 F / 2."""
+    vertices = int(np.count_nonzero(np.bincount(faces.ravel())))
+    return (2 - vertices + len(faces) // 2) // 2
 
 
 def missing_bones(surface: Surface, joints: Float[np.ndarray, "J 3"], parents: tuple[int, ...]) -> list[int]:
-    """Bones (by their far joint) of which less than half lies inside the surface. The head's goes half its length
-    further, into the skull."""
-    import igl
-
+    """Bones (by their far joint) of which less than half lies inside the closed surface. The head's goes half its
+    length further, into the skull."""
     bones = [joint for joint, parent in enumerate(parents) if parent >= 0]
     start, way = joints[[parents[b] for b in bones]], joints[bones] - joints[[parents[b] for b in bones]]
     reach = np.array([1 + HEAD_REACH * (b == HEAD) for b in bones])
     points = start[:, None] + ALONG[:, None] * (way * reach[:, None])[:, None]
-    used, local = np.unique(surface.faces, return_inverse=True)
-    corners, faces = surface.vertices[used].astype(np.float64), local.reshape(-1, 3).astype(np.int64)
-    inside = igl.fast_winding_number(corners, faces, points.reshape(-1, 3).astype(np.float64)) > 0.5
-    share = inside.reshape(len(bones), -1).mean(1)
-    return [bone for bone, covered in zip(bones, share, strict=True) if covered < COVERED]
+    covered = enclosed_by(surface, points.reshape(-1, 3).astype(np.float64))
+    share = covered.reshape(len(bones), -1).mean(1)
+    return [bone for bone, of_bone in zip(bones, share, strict=True) if of_bone < COVERED]
+
+
+def enclosed_by(surface: Surface, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
+    """Which points a closed connected surface encloses: `gdna.data.inside.inside`, without asking whether it is one."""
+    from gdna.data.crossing_kernels import enclosed
+
+    vertices, faces = (np.ascontiguousarray(a, kind) for a, kind in ((surface.vertices, float), (surface.faces, int)))
+    return enclosed(vertices, faces, np.array([len(faces)]), points, BONE_CELL)

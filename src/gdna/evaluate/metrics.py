@@ -76,7 +76,8 @@ def evaluate_iou(
 
     def score(data: PreparedSet, index: int) -> ScanIou:
         name = data.names[index]
-        codes = codes_of(model, people.index(person_of(name)), scan_of(names, name))
+        transforms = data.bone_transforms[index]
+        codes = codes_of(model, people.index(person_of(name)), transforms, scan_of(names, name))
         return scan_iou(model, data, index, codes, search)
 
     of_trained = tuple(score(trained, i) for i in range(len(trained)))
@@ -106,12 +107,16 @@ def scan_iou(model: AvatarModel, data: PreparedSet, index: int, codes: Codes, se
     )
 
 
-def codes_of(model: AvatarModel, person: int, scan: int | None = None) -> Codes:
-    """The learned codes of one training person; where a training scan's number is given, as in that scan."""
+def codes_of(
+    model: AvatarModel, person: int, bone_transforms: Float[Tensor, "J 4 4"], scan: int | None = None
+) -> Codes:
+    """The learned codes of one training person in a pose (canonical -> posed); where a training scan's number is given,
+    as in that scan."""
     device = model.z_shapes.weight.device
-    return model.codes(
-        torch.tensor([person], device=device), None if scan is None else torch.tensor([scan], device=device)
-    )
+    index = torch.tensor([person], device=device)
+    if scan is None:
+        return model.codes_in(index, bone_transforms[None].to(device))
+    return model.codes(index, torch.tensor([scan], device=device))
 
 
 def scan_of(names: Sequence[str], name: str) -> int | None:

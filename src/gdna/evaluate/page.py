@@ -92,7 +92,8 @@ def _people(evaluation: Evaluation) -> Iterable[str]:
         f"{report.raw.real_images} of held-out scans. “Floor” is what training scans score against the same scans. "
         "Distances of so few images are larger than of many: compare with the floor, not with other papers.</p>"
     )
-    sets = {"raw geometry": report.raw, "predicted normals": report.predicted, "floor": report.floor}
+    sets = {"raw geometry": report.raw, "predicted normals": report.predicted}
+    sets |= {"trained people redrawn": report.redrawn, "floor": report.floor}
     known = {name: distance for name, distance in sets.items() if distance is not None}
     yield _plots(
         bars(report.frechet_name, {n: d.frechet for n, d in known.items()}),
@@ -102,6 +103,8 @@ def _people(evaluation: Evaluation) -> Iterable[str]:
     )
     if pictures.generated:
         yield _picture("Generated people: raw geometry, predicted normals.", pictures.generated, 8)
+    if pictures.held_out:
+        yield _picture("Held-out scans.", pictures.held_out, 8)
     if pictures.neighbours is not None:
         near = pictures.neighbours
         across = max(len(row) for row in near.images)
@@ -150,7 +153,11 @@ def _health(evaluation: Evaluation) -> Iterable[str]:
     if evaluation.health is None:
         return
     broken = [(n, p) for n, p in enumerate(evaluation.health.people) if p.broken]
-    yield f"<h2>Health</h2><p>{len(broken)} of {len(evaluation.health.people)} random people are broken.</p>"
+    meshes = sum(p.mesh_broken for _, p in broken)
+    yield (
+        f"<h2>Health</h2><p>{len(broken)} of {len(evaluation.health.people)} random people are broken, {meshes} "
+        "of them in their largest part, which is what is generated.</p>"
+    )
     if broken:
         heads = "".join(f"<th>{head}</th>" for head in ("sample", "floaters", "cm³", "handles", "missing"))
         yield f"<table><thead><tr>{heads}</tr></thead>"

@@ -13,7 +13,7 @@ from gdna.evaluate.distribution import DistributionDistance, compare, mean_pairw
 from gdna.evaluate.features import FeatureNetwork, extract_features
 from gdna.evaluate.maps import Image, ViewSettings, images_of, prepared_images, render_pairs
 from gdna.evaluate.reconstruct import reconstruct
-from gdna.evaluate.sets import ScanSet, evenly
+from gdna.evaluate.sets import ScanSet
 from gdna.extract.avatar_mesh import Geometry
 from gdna.generate.people import Model, Person
 from gdna.types import BodyParams, PosedMesh
@@ -56,7 +56,9 @@ class NearestNeighbours:
 
 @dataclass(frozen=True)
 class PeopleReport:
-    """`floor`: training scans against held-out people; what a perfect generator could reach with so few images."""
+    """`floor`: training scans against held-out people; what a perfect generator could reach with so few images.
+    `redrawn`: the people of these scans, drawn by the model with their learned codes; what random codes add to it is
+    the sampling's."""
 
     network: str
     frechet_name: str
@@ -64,11 +66,13 @@ class PeopleReport:
     raw: DistributionDistance
     predicted: DistributionDistance | None  # None: the model predicts no normals
     floor: DistributionDistance | None  # None: no training scans at hand
+    redrawn: DistributionDistance | None
     diversity: dict[str, float]
 
     def summary(self) -> dict[str, float]:
         values: dict[str, float] = {}
-        for name, distance in (("raw", self.raw), ("normals", self.predicted), ("floor", self.floor)):
+        sets = {"raw": self.raw, "normals": self.predicted, "floor": self.floor, "redrawn": self.redrawn}
+        for name, distance in sets.items():
             if distance is not None:
                 values |= {f"frechet_{name}": distance.frechet, f"kernel_{name}": distance.kernel}
                 values |= {f"precision_{name}": distance.precision, f"recall_{name}": distance.recall}
@@ -128,10 +132,9 @@ def generated_sets(
     return raw, predicted
 
 
-def scan_images(sets: Sequence[ScanSet], views: ViewSettings, limit: int) -> Iterator[Iterator[Image]]:
-    """Normal maps of at most `limit` prepared scans."""
-    named = [(s.data.folder, name) for s in sets for name in s.data.names]
-    return (prepared_images(*named[i], views) for i in evenly(len(named), limit))
+def scan_images(scans: Sequence[tuple[ScanSet, int]], views: ViewSettings) -> Iterator[Iterator[Image]]:
+    """Normal maps of prepared scans, each given as its set and its number there."""
+    return (prepared_images(s.data.folder, s.data.names[i], views) for s, i in scans)
 
 
 def compare_sets(one: FeatureSet, other: FeatureSet) -> DistributionDistance:

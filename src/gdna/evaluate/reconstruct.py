@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from gdna.data.prepared import PreparedSet
 from gdna.evaluate.settings import EvaluateSettings
@@ -18,6 +18,8 @@ from gdna.generate.people import Model, Person
 from gdna.model.codes import CodeStatistics
 from gdna.objectives import occupancy_loss
 from gdna.types import Codes, PosedMesh
+
+SCANS_AT_ONCE = 10
 
 
 @dataclass(frozen=True)
@@ -45,25 +47,33 @@ def reconstruct(
     return next(iter(pose_mesh(mesh, transforms[None])))
 
 
-def fit_codes(model: Model, data: PreparedSet, index: int, settings: CodeFitSettings) -> Codes:
-    """The shape code that explains the occupancy samples of a scan, everything else frozen, its body known; the mean
-    detail code. `data` must be opened with fields "coarse"."""
+def fit_codes(model: Model, data: PreparedSet, indices: Sequence[int], settings: CodeFitSettings) -> Codes:
+    """The shape codes (a row each) that explain the occupancy samples of some scans, everything else frozen, their
+    bodies known; the mean detail code. `data` must be opened with fields "coarse".
+
+    Scans are looked for side by side, `SCANS_AT_ONCE` in a step: their losses are added, so that none sees another.
+    """
+    codes = [_fit_some(model, data, some, settings) for some in torch.tensor(indices).split(SCANS_AT_ONCE)]
+    return Codes(torch.cat([c.shape for c in codes]), torch.cat([c.detail for c in codes]))
+
+
+def _fit_some(model: Model, data: PreparedSet, indices: Int[Tensor, " B"], settings: CodeFitSettings) -> Codes:
     network = model.network
     statistics = CodeStatistics.of(network)
     spread = statistics.shape_std.clamp_min(1e-3)
-    offset = torch.zeros_like(spread, requires_grad=True)  # in standard deviations
+    offset = torch.zeros_like(spread).repeat(len(indices), 1).requires_grad_()  # in standard deviations
     optimizer = torch.optim.Adam([offset], lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(settings.steps, 1))
     generator = torch.Generator().manual_seed(settings.seed)
-    search, detail = network.search_settings(), statistics.detail_mean[None]
+    search, detail = network.search_settings(), statistics.detail_mean.repeat(len(indices), 1)
     for _ in range(settings.steps):
-        batch = data.draw_coarse(torch.tensor([index]), generator, settings.points)
-        codes = Codes((statistics.shape_mean + offset * spread)[None], detail)
+        batch = data.draw_coarse(indices, generator, settings.points)
+        codes = Codes(statistics.shape_mean + offset * spread, detail)
         subject = network.subject(codes, batch.betas)
         query = network.occupancy_posed(batch.points_posed, batch.bone_transforms, subject, search)
-        loss = occupancy_loss(query.logits, batch.occupancy, query.found)
+        loss = occupancy_loss(query.logits, batch.occupancy, query.found) + settings.prior * offset.square().mean()
         optimizer.zero_grad()
-        (loss + settings.prior * F.mse_loss(offset, torch.zeros_like(offset))).backward()
+        (loss * len(indices)).backward()  # means over scans become sums
         optimizer.step()
         schedule.step()
-    return Codes((statistics.shape_mean + offset.detach() * spread)[None], detail)
+    return Codes(statistics.shape_mean + offset.detach() * spread, detail)

@@ -31,6 +31,7 @@ class Pictures:
     """What the page shows; none of it is in the JSON."""
 
     generated: tuple[Image, ...] = ()  # raw, predicted, raw, predicted, ...
+    held_out: tuple[Image, ...] = ()
     scans: Mapping[Kind, tuple[ScanPicture, ...]] = field(default_factory=dict)
     neighbours: NearestNeighbours | None = None
     codes: tuple[Image, ...] = ()  # base, other details; base, other shape; base, other body
@@ -49,6 +50,7 @@ class Evaluation:
     skinning: Mapping[Kind, tuple[SkinningError, ...]] = field(default_factory=dict)
     motion: MotionStability | None = None
     notes: tuple[str, ...] = ()
+    model_sha256: str | None = None  # of the checkpoint's file
     pictures: Pictures = field(default_factory=Pictures, repr=False)
 
     def summary(self) -> dict[str, float]:
@@ -68,6 +70,7 @@ class Evaluation:
         return {
             "format": FORMAT,
             "name": self.name,
+            "model_sha256": self.model_sha256,
             "summary": self.summary(),
             "features": None if self.people is None else self.people.network,
             "settings": asdict(self.settings),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from gdna.errors import GdnaError
+from gdna.data.sharding import shard
 from gdna.evaluate.features import FeatureNetwork, feature_network
 from gdna.evaluate.health import HealthReport, check_person
 from gdna.evaluate.maps import Image, ViewSettings, prepared_views
+from gdna.evaluate.merge import SHOWN as RECONSTRUCTED
+from gdna.evaluate.merge import merged
 from gdna.evaluate.metrics import codes_of
 from gdna.evaluate.people import (
     SHOWN,
@@ -25,10 +27,10 @@ from gdna.evaluate.people import (
     posed_person,
     scan_images,
 )
-from gdna.evaluate.reconstruct import geometry_of
+from gdna.evaluate.reconstruct import geometry_of, reconstruct
 from gdna.evaluate.report import Evaluation
-from gdna.evaluate.scans import ScanPicture, ScanScore, score_scan
-from gdna.evaluate.sets import KINDS, Kind, ScanSet, evenly
+from gdna.evaluate.scans import ScanPicture, ScanScore, scan_codes, score_scan
+from gdna.evaluate.sets import KINDS, Kind, ScanSet, evenly, one_each
 from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.skinning import SkinningError, skinning_error
 from gdna.evaluate.stability import clip_of, mean_stability, stability
@@ -47,6 +49,9 @@ from gdna.generate.people import Model
 Track = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
 """Passes items on and may tell of their progress: items, how many, what they are, their unit."""
 
+T = TypeVar("T")
+WHOLE = ("people", "variety", "motion")  # parts that no processes share
+
 CHANGED = 4  # people whose codes are changed
 MOVING = 4  # people who play a clip
 DIVERSE = 12  # people whose surfaces are compared, pair by pair
@@ -64,6 +69,28 @@ class EvaluationData:
         every = [(scans, i) for scans in self.sets.get(kind, ()) for i in range(len(scans))]
         return [every[i] for i in evenly(len(every), limit)]
 
+    def people(self, kind: Kind, limit: int) -> list[tuple[ScanSet, int]]:
+        """As `members`, of different people as far as there are."""
+        every = [(scans, i) for scans in self.sets.get(kind, ()) for i in range(len(scans))]
+        return [every[i] for i in one_each([scans.data.names[i] for scans, i in every], limit)]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Of work that `total` processes do, what number `index` does: scans and health are split among all of them, any
+    other part is one process's."""
+
+    total: int = 1
+    index: int = 0
+
+    def of(self, items: Sequence[T]) -> list[T]:
+        """Its block of the items."""
+        return shard(items, self.total, self.index)
+
+    def has(self, part: str) -> bool:
+        """Whether the process has to do with a part at all."""
+        return part not in WHOLE or WHOLE.index(part) % self.total == self.index
+
 
 def evaluate(
     model: Model,
@@ -74,18 +101,29 @@ def evaluate(
 ) -> Evaluation:
     """Measure what `settings.parts` name, as far as the data allow. `network`: any local module as the features of
     normal maps; by default as the settings say. Raises `GdnaError` where nothing can be measured."""
-    evaluation = Evaluation(model.name, settings)
+    return merged([measure(model, data, settings, network, track)])
+
+
+def measure(
+    model: Model,
+    data: EvaluationData,
+    settings: EvaluateSettings,
+    network: FeatureNetwork | None = None,
+    track: Track = lambda items, *_: items,
+    share: Share | None = None,
+) -> Evaluation:
+    """One process's share of `evaluate`, to be `merged` with the others'; it may be empty."""
+    evaluation, share = Evaluation(model.name, settings), share or Share()
     parts = {
         "people": _people, "scans": _scans, "variety": _variety, "health": _health, "skinning": _skinning,
         "motion": _motion,
     }  # fmt: skip
-    if network is None and "people" in settings.parts and data.sets.get("held_out"):
+    names = [name for name in settings.parts if share.has(name)]
+    if network is None and "people" in names and data.sets.get("held_out"):
         network = feature_network(settings.inception, model.device)  # what is missing is said before the long work
-    job = _Job(model, data, settings, network, track)
-    for name in settings.parts:
+    job = _Job(model, data, settings, network, track, share)
+    for name in names:
         evaluation = parts[name](job, evaluation)
-    if not evaluation.summary():
-        raise GdnaError(f"nothing to measure: {evaluation.notes[0]}")
     return evaluation
 
 
@@ -96,6 +134,11 @@ class _Job:
     settings: EvaluateSettings
     network: FeatureNetwork | None
     track: Track
+    share: Share
+
+    def members(self, kind: Kind) -> list[tuple[ScanSet, int]]:
+        """This process's scans of a kind."""
+        return self.share.of(self.data.members(kind, self.settings.scans))
 
 
 def _noted(evaluation: Evaluation, note: str) -> Evaluation:
@@ -108,13 +151,13 @@ def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
         return _noted(evaluation, "People: no scans of people never trained on (held_out=FOLDER); not compared.")
     settings = job.settings
     views = prepared_views(held_out[0].data.folder, held_out[0].data.names[0], settings.views)
-    network = job.network
+    network, fine = job.network, job.model.network.config.stage == "fine"
     raw, predicted = generated_sets(_generated(job, views), network)
-    real = feature_set(scan_images(job.data.sets["held_out"], views, settings.people), network)
-    trained = None
-    if job.data.sets.get("trained"):
-        trained = feature_set(scan_images(job.data.sets["trained"], views, settings.people), network)
-    fine = job.model.network.config.stage == "fine"
+    shown = predicted if fine else raw
+    real = feature_set(scan_images(job.data.people("held_out", settings.people), views), network)
+    known = job.data.people("trained", settings.people)
+    trained = feature_set(scan_images(known, views), network) if known else None
+    redrawn = generated_sets(_redrawn(job, known, views), network)[fine] if known else None
     diversity = {"raw": raw.diversity()} | ({"normals": predicted.diversity()} if fine else {})
     report = PeopleReport(
         network.name,
@@ -123,48 +166,63 @@ def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
         compare_sets(raw, real),
         compare_sets(predicted, real) if fine else None,
         compare_sets(trained, real) if trained else None,
+        compare_sets(redrawn, real) if redrawn else None,
         diversity | ({"scans": trained.diversity()} if trained else {}),
     )
     fronts = zip(raw.front[: 3 * SHOWN], predicted.front, strict=False)
-    shown: list[Image] = [image for pair in fronts for image in pair]
-    near = neighbours(predicted if fine else raw, trained) if trained else None
-    pictures = replace(evaluation.pictures, generated=tuple(shown), neighbours=near)
-    evaluation = replace(evaluation, people=report, pictures=pictures)
-    if trained is None:
-        return _noted(evaluation, "People: no training scans; no floor and no neighbours.")
-    if len(trained.front) != len(raw.front):
-        few = f"People: {len(trained.front)} training scans beside {len(raw.front)} generated people"
-        return _noted(evaluation, f"{few}; the fewer images, the larger the distances.")
-    return evaluation
+    pictures = replace(
+        evaluation.pictures,
+        generated=tuple(image for pair in fronts for image in pair),
+        held_out=real.front[: 3 * SHOWN],
+        neighbours=neighbours(shown, trained) if trained else None,
+    )
+    notes: tuple[str, ...] = () if trained else ("People: no training scans; no floor and no neighbours.",)
+    for name, scans in (("training", trained), ("held-out", real)):
+        if scans is not None and len(scans.front) != len(raw.front):
+            few = f"People: {len(scans.front)} {name} scans beside {len(raw.front)} generated people"
+            notes += (f"{few}; the fewer images, the larger the distances.",)
+    return replace(evaluation, people=report, pictures=pictures, notes=(*evaluation.notes, *notes))
 
 
 def _generated(job: _Job, views: ViewSettings) -> Iterator[tuple[list[Image], list[Image]]]:
     """Random people in the poses of the training scans (of the held-out ones where these are not at hand)."""
-    sets = job.data.sets.get("trained") or job.data.sets["held_out"]
-    poses = torch.cat([scans.data.joint_rotations for scans in sets])
-    people = draw_people(job.model, poses, job.settings.people, job.settings.seed)
+    count = job.settings.people
+    scans = job.data.people("trained", count) or job.data.people("held_out", count)
+    poses = torch.stack([s.data.joint_rotations[i] for s, i in scans])
+    people = draw_people(job.model, poses, count, job.settings.seed)
     for person, rotations in job.track(people, len(people), "generated people", "people"):
         posed = posed_person(person, rotations, job.settings.mesh_resolution, geometry_of(job.settings))
         yield generated_images(posed, views)
+
+
+def _redrawn(
+    job: _Job, known: Sequence[tuple[ScanSet, int]], views: ViewSettings
+) -> Iterator[tuple[list[Image], list[Image]]]:
+    """Trained people with their learned codes, each as in its scan."""
+    for scans, i in job.track(known, len(known), "trained people", "people"):
+        codes = codes_of(job.model.network, scans.person[i], scans.data.bone_transforms[i], scans.scan[i])
+        person = job.model.person(scans.data.betas[i], codes.shape[0], codes.detail[0])
+        transforms, how = scans.data.bone_transforms[i], geometry_of(job.settings)
+        yield generated_images(reconstruct(person, transforms, job.settings.mesh_resolution, how), views)
 
 
 def _scans(job: _Job, evaluation: Evaluation) -> Evaluation:
     scores: dict[Kind, tuple[ScanScore, ...]] = {}
     pictures: dict[Kind, tuple[ScanPicture, ...]] = {}
     for kind in KINDS:
-        members = job.data.members(kind, job.settings.scans)
-        tracked = job.track(members, len(members), f"{kind} scans", "scans")
-        done = [score_scan(job.model, scans, index, job.settings) for scans, index in tracked]
+        members = job.members(kind)
+        known = list(zip(members, scan_codes(job.model, members, job.settings), strict=True))
+        tracked = job.track(known, len(known), f"{kind} scans", "scans")
+        done = [score_scan(job.model, scans, index, codes, job.settings) for (scans, index), codes in tracked]
         if done:
             scores[kind] = tuple(score for score, _ in done)
-            pictures[kind] = tuple(picture for _, picture in done[: SHOWN - 2])
-    if not scores:
+            pictures[kind] = tuple(picture for _, picture in done[:RECONSTRUCTED])
+    if not any(job.data.sets.get(kind) for kind in KINDS):
         return _noted(evaluation, "Scans: no prepared scans at hand; nothing was reconstructed.")
     shown = replace(evaluation.pictures, scans=pictures)
     evaluation = replace(evaluation, scans=scores, pictures=shown)
-    without = [s.name for of_kind in scores.values() for s in of_kind if s.surface is None]
-    if without:
-        return _noted(evaluation, f"Scans: {len(without)} scans themselves are not at hand; no distances of these.")
+    if any(s.surface is None for of_kind in scores.values() for s in of_kind):
+        return _noted(evaluation, "Scans: some of the scans themselves are not at hand; no distances of these.")
     return evaluation
 
 
@@ -207,22 +265,24 @@ def _variety(job: _Job, evaluation: Evaluation) -> Evaluation:
 
 def _health(job: _Job, evaluation: Evaluation) -> Evaluation:
     settings = job.settings
-    people = job.model.sample(settings.samples, settings.seed)
+    if not (people := job.share.of(job.model.sample(settings.samples, settings.seed))):
+        return evaluation
     tracked = job.track(people, len(people), "health", "people")
-    report = HealthReport(tuple(check_person(person, settings.mesh_resolution) for person in tracked))
+    resolution = settings.health_resolution or settings.mesh_resolution
+    report = HealthReport(tuple(check_person(person, resolution) for person in tracked))
     return replace(evaluation, health=report)
 
 
 def _skinning(job: _Job, evaluation: Evaluation) -> Evaluation:
     errors: dict[Kind, tuple[SkinningError, ...]] = {}
     for kind in ("trained", "poses"):
-        members = job.data.members(kind, job.settings.scans)
+        members = job.members(kind)
         if members:
             network = job.model.network
-            codes = [codes_of(network, s.person[i], s.scan[i]) for s, i in members]
+            codes = [codes_of(network, s.person[i], s.data.bone_transforms[i], s.scan[i]) for s, i in members]
             known = zip(members, codes, strict=True)
             errors[kind] = tuple(skinning_error(network, s.data, i, c) for (s, i), c in known)
-    if not errors:
+    if not any(job.data.sets.get(kind) for kind in ("trained", "poses")):
         return _noted(evaluation, "Skinning: no scans of trained people at hand; weights were not compared.")
     return replace(evaluation, skinning=errors)
 

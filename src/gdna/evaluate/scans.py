@@ -25,7 +25,7 @@ from gdna.evaluate.settings import EvaluateSettings
 from gdna.evaluate.surface import Surface, SurfaceDistance, outer_surface, surface_distance
 from gdna.generate.people import Model
 from gdna.objectives import intersection_over_union
-from gdna.types import PosedMesh
+from gdna.types import Codes, PosedMesh
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,29 @@ class ScanPicture:
     images: tuple[Image, Image, Image]
 
 
-def score_scan(model: Model, scans: ScanSet, index: int, settings: EvaluateSettings) -> tuple[ScanScore, ScanPicture]:
-    """One scan of a set; the codes of a stranger are looked for first."""
+def scan_codes(model: Model, members: Sequence[tuple[ScanSet, int]], settings: EvaluateSettings) -> list[Codes]:
+    """The codes of scans, each given as its set and its number there: learned, or, of strangers, looked for."""
+    codes: dict[tuple[int, int], Codes] = {}
+    for scans in {id(s): s for s, _ in members}.values():
+        strange = [i for s, i in members if s is scans and s.person[i] < 0]
+        if strange:
+            how = CodeFitSettings(steps=settings.fit_steps, seed=settings.seed)
+            found = fit_codes(model, scans.data, strange, how)
+            rows = zip(found.shape, found.detail, strict=True)
+            codes |= {(id(scans), i): Codes(z[None], d[None]) for i, (z, d) in zip(strange, rows, strict=True)}
+    return [
+        codes[id(s), i]
+        if s.person[i] < 0
+        else codes_of(model.network, s.person[i], s.data.bone_transforms[i], s.scan[i])
+        for s, i in members
+    ]
+
+
+def score_scan(
+    model: Model, scans: ScanSet, index: int, codes: Codes, settings: EvaluateSettings
+) -> tuple[ScanScore, ScanPicture]:
+    """One scan of a set against the person of these codes (one)."""
     data, network = scans.data, model.network
-    if scans.person[index] < 0:
-        codes = fit_codes(model, data, index, CodeFitSettings(steps=settings.fit_steps, seed=settings.seed))
-    else:
-        codes = codes_of(network, scans.person[index], scans.scan[index])
     iou = scan_iou(network, data, index, codes, network.search_settings())
     person = model.person(data.betas[index], codes.shape[0], codes.detail[0])
     mesh = reconstruct(person, data.bone_transforms[index], settings.mesh_resolution, geometry_of(settings))

@@ -98,3 +98,13 @@ def evenly(length: int, limit: int | None) -> list[int]:
     count = length if limit is None else min(length, limit)
     chosen: Int[np.ndarray, " n"] = np.linspace(0, length, count, endpoint=False).astype(int)
     return chosen.tolist()
+
+
+def one_each(names: Sequence[str], limit: int) -> list[int]:
+    """Numbers of at most `limit` scans: one of each person, evenly spread over the people, before anybody comes again
+    (several poses of one person are no several people)."""
+    first = list({person_of(name): i for i, name in reversed(list(enumerate(names)))}.values())[::-1]
+    if len(first) >= limit:
+        return [first[i] for i in evenly(len(first), limit)]
+    others = sorted(set(range(len(names))) - set(first))
+    return sorted([*first, *(others[i] for i in evenly(len(others), limit - len(first)))])

@@ -22,6 +22,7 @@ class EvaluateSettings:
     points: int = key(100_000, "points on each surface for distances; published protocols take 1000000")
     geometry: str = key("fine", "raw geometry; fine: with the predicted folds, coarse: the occupancy's surface")
     mesh_resolution: int = key(256, "cells along the longest side of a mesh")
+    health_resolution: int | None = key(None, "cells of the surfaces whose health is looked at; null: mesh_resolution")
     motion: str = key("walk", "a shipped clip by name, or a file, along which normals must not flicker")
     fit_steps: int = key(200, "steps that look for the shape code of a person never trained on; 0: the mean code")
     seed: int = key(0, "the same seed draws the same people and points")
@@ -38,6 +39,8 @@ class EvaluateSettings:
         for name, least in (("people", 4), ("scans", 1), ("samples", 1), ("views", 1), ("points", 100)):
             if getattr(self, name) < least:
                 raise GdnaError(f"{name}={getattr(self, name)}: expected {least} or more")
+        if self.health_resolution is not None and self.health_resolution < 16:
+            raise GdnaError(f"health_resolution={self.health_resolution}: expected 16 or more, or null")
         if self.mesh_resolution < 16 or self.fit_steps < 0:
             raise GdnaError(
                 f"mesh_resolution={self.mesh_resolution} fit_steps={self.fit_steps}: expected 16 or more, 0 or more"

@@ -5,6 +5,7 @@ and 2024): up to a million points, mean distances one way and the other, |cos| o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from gdna.data.inside import inside
 from gdna.data.surface import OUTER_STEP, orient_outward, sample_surface
 from gdna.errors import GdnaError
-from gdna.evaluate.nearest import TriangleTree
+from gdna.geometry.triangle_tree import TriangleTree
 
 POINTS = 1_000_000  # of the published protocol
 F_SCORE_AT = 0.01  # metres
@@ -24,6 +25,11 @@ class Surface:
 
     vertices: Float[np.ndarray, "V 3"]
     faces: Int[np.ndarray, "F 3"]
+
+    @cached_property
+    def tree(self) -> TriangleTree:
+        """To look for nearest points; of a surface with faces."""
+        return TriangleTree.of(self.vertices, self.faces.astype(np.int64))
 
     def normals(self) -> Float[np.ndarray, "F 3"]:
         """Unit normals; zero where a face has no area."""
@@ -79,18 +85,7 @@ def nearest_points(
     points: Float[np.ndarray, "N 3"], target: Surface
 ) -> tuple[Float[np.ndarray, " N"], Int[np.ndarray, " N"], Float[np.ndarray, "N 3"]]:
     """Squared distance to the nearest point of the surface, its face, and the point itself."""
-    return TriangleTree.of(target.vertices, target.faces.astype(np.int64)).nearest(points)
-
-
-def nearest_points_reference(
-    points: Float[np.ndarray, "N 3"], target: Surface
-) -> tuple[Float[np.ndarray, " N"], Int[np.ndarray, " N"], Float[np.ndarray, "N 3"]]:
-    """`nearest_points` by libigl."""
-    import igl
-
-    vertices, faces = target.vertices.astype(np.float64), target.faces.astype(np.int64)
-    squared, face, nearest = igl.point_mesh_squared_distance(points.astype(np.float64), vertices, faces)
-    return squared, face.astype(np.int64), nearest
+    return target.tree.nearest(points)
 
 
 def outer_surface(surface: Surface) -> Surface:

@@ -16,9 +16,17 @@ class Row:
     digits: int = 2
 
 
+TITLES = {
+    "floor": "floor (training scans)",
+    "redrawn": "trained people by their learned codes",
+    "raw": "raw geometry",
+    "normals": "predicted normals",
+}
+
+
 def _people() -> list[Row]:
     rows = []
-    for name, title in (("floor", "floor (training scans)"), ("raw", "raw geometry"), ("normals", "predicted normals")):
+    for name, title in TITLES.items():
         better = None if name == "floor" else True
         worse = None if name == "floor" else False
         rows += [
@@ -71,6 +79,7 @@ ROWS: tuple[Row, ...] = (
     Row("folds_by_person", "folds replaced by a new person", VARIETY, None, 3),
     Row("samples", "people looked at", HEALTH, None, 0),
     Row("broken", "broken", HEALTH, False, 0),
+    Row("broken_meshes", "broken where nothing that floats is kept", HEALTH, False, 0),
     Row("with_floaters", "with floating parts", HEALTH, False, 0),
     Row("with_missing_bones", "with missing limbs", HEALTH, False, 0),
     Row("with_many_handles", "torn (many handles)", HEALTH, False, 0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,8 @@ class BoundWeights:
     warp: BoundMlp
     skinning: BoundMlp
     blend: float
+    laid_out: dict[int, object] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """What the fused kernels take of these weights for so many people: a step's grid, search and slopes ask for it."""
 
     def __call__(self, points_canonical: Float[Tensor, "B M 3"]) -> Float[Tensor, "B M J"]:
         """Rows sum to 1."""

@@ -9,10 +9,13 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, leaky_relu
+from torch.nn.functional import conv3d, interpolate, leaky_relu
+
+from gdna.fields.leaky import leaky_biased
 
 CHANNELS = (256, 128, 64, 64)
 START = (2, 8, 8)  # z, y, x
+SLOPE = 0.01  # of the leaky ReLU below zero
 STYLE_SIZES = tuple(2 * c for c in CHANNELS[:-1])  # a mean and a deviation a channel
 STYLES = sum(STYLE_SIZES)  # Y: numbers that all layers are told
 
@@ -71,7 +74,8 @@ class ShapeGenerator(nn.Module):
 
     def _volume(self, styles: Sequence[Float[Tensor, "B _"]]) -> Float[Tensor, "B 64 16 64 64"]:
         x = self.constant.permute(0, 2, 3, 4, 1).expand(len(styles[0]), -1, -1, -1, -1)
-        for style, convolution in zip(styles, self.convolutions, strict=True):
-            x = leaky_relu(adaptive_instance_norm(x, style), 0.01)
-            x = convolution(doubled(x).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
-        return leaky_relu(x, 0.01).permute(0, 4, 1, 2, 3)
+        weights, biases = ([c.get_parameter(name) for c in self.convolutions] for name in ("weight", "bias"))
+        for style, weight, bias in zip(styles, weights, [*biases[:-1], None], strict=True):
+            x = leaky_relu(adaptive_instance_norm(x, style), SLOPE)
+            x = conv3d(doubled(x).permute(0, 4, 1, 2, 3), weight, bias, padding=1).permute(0, 2, 3, 4, 1)
+        return leaky_biased(x, biases[-1], SLOPE).permute(0, 4, 1, 2, 3)

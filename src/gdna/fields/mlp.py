@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from gdna.fields.affine import affine
-from gdna.geometry.arithmetic import matmul_precision
+from gdna.geometry.arithmetic import matmul_precision, working_dtype
 
 SHARPNESS = 100.0  # of the softplus: a ReLU with a smooth corner of about a centimetre
 NOTHING = -20.0 / SHARPNESS  # below it softplus is under 2e-11
@@ -116,7 +116,7 @@ class BoundMlp:
     ) -> tuple[Float[Tensor, "B M O"], Float[Tensor, "B M K"]]:
         """Returns the output and the last hidden activation."""
         device, last = points.device.type, self.sizes.depth - 1
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else points.dtype
+        dtype = working_dtype(points)
         with torch.autocast(device, enabled=False):
             encoding = encode(points, self.sizes.frequencies)
             with matmul_precision("highest"):

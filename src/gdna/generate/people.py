@@ -57,12 +57,21 @@ class Model:
         betas = self.betas[index] * float(random_betas)
         return tuple(self.person(betas[i], codes.shape[i], codes.detail[i]) for i in range(count))
 
-    def training_person(self, index: int, own_betas: bool = True) -> Person:
-        """A person the model was trained on, in its own body shape or in the mean one."""
+    def training_person(
+        self, index: int, own_betas: bool = True, joint_rotations: Float[Tensor, "J 3"] | None = None
+    ) -> Person:
+        """A person the model was trained on, in its own body shape or in the mean one; with joint rotations (radians,
+        root first) clothed as that pose leaves it, where the model's shapes see the pose."""
         if not 0 <= index < self.num_people:
             raise GdnaError(f"training person {index}: the model has {self.num_people}, counted from 0")
+        betas = self.betas[index].to(self.device) * float(own_betas)
         z_shape, z_detail = (table.weight.detach()[index] for table in self._codes())
-        return self.person(self.betas[index] * float(own_betas), z_shape, z_detail)
+        if joint_rotations is not None:
+            pose = BodyParams(betas[None], joint_rotations[None].to(betas), betas.new_zeros(1, 3))
+            with torch.no_grad():
+                transforms = self.body(pose).bone_transforms
+                z_shape = self.network.codes_in(torch.tensor([index], device=self.device), transforms).shape[0]
+        return self.person(betas, z_shape, z_detail)
 
     def mean_person(self) -> Person:
         """Mean codes in the mean body."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 
 @contextmanager
@@ -28,3 +29,9 @@ def full_precision(matmul: str = "highest") -> Iterator[None]:
         torch.autocast("cpu", enabled=False),
     ):
         yield
+
+
+def working_dtype(x: Tensor) -> torch.dtype:
+    """What autocast computes in where x lies; without it, and where nothing is computed (meta), the type of x."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if not x.is_meta and torch.is_autocast_enabled(device) else x.dtype

@@ -20,6 +20,13 @@ def launching_on(tensor: Tensor) -> Iterator[None]:
         yield
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for it: from pageable memory a copy would wait until the device has done all its
+    work so far."""
+    pinned = device.type == "cuda" and tensor.device.type == "cpu"
+    return tensor.pin_memory().to(device, non_blocking=True) if pinned else tensor.to(device)
+
+
 @lru_cache(maxsize=1)
 def has_triton() -> bool:
     """Whether the kernel language is installed; PyTorch's CUDA builds for Linux bring it."""

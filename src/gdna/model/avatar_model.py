@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,6 +27,7 @@ from gdna.geometry.arithmetic import full_precision
 from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.model.bound import BoundFields
 from gdna.model.config import ModelConfig
+from gdna.model.pose_offsets import PoseOffsets, pose_numbers
 from gdna.model.scan_offsets import ScanOffsets
 from gdna.types import Codes, Subject
 
@@ -73,6 +74,10 @@ class AvatarModel(nn.Module):
         nn.init.zeros_(self.z_shapes.weight)
         nn.init.zeros_(self.z_details.weight)
         self.scan_offsets = ScanOffsets(config.num_scans, config.dim_shape) if config.num_scans else None
+        self.pose_offsets = None
+        if config.shape_pose == "local":
+            self.parents = bone_tree(config.num_bones)
+            self.pose_offsets = PoseOffsets(config.num_people, config.dim_shape)
 
     def search_settings(self, backend: str = "auto") -> SearchSettings:
         """As the configuration says."""
@@ -85,6 +90,15 @@ class AvatarModel(nn.Module):
         if scans is not None and self.scan_offsets is not None:
             shape = shape + self.scan_offsets(scans, self.config.num_people)
         return Codes(shape, self.z_details(index))
+
+    def codes_in(self, index: Int[Tensor, " B"], bone_transforms: Float[Tensor, "B J 4 4"]) -> Codes:
+        """Codes of training people in other poses (canonical -> posed): their own codes where shapes do not see the
+        pose."""
+        codes = self.codes(index)
+        if self.pose_offsets is None:
+            return codes
+        pose = pose_numbers(bone_transforms, self.parents)
+        return replace(codes, shape=codes.shape + self.pose_offsets(pose, self.pose_offsets.mean[index]))
 
     def subject(self, codes: Codes, betas: Float[Tensor, "B S"]) -> Subject:
         """Run the generator once for people of these codes in these bodies."""
@@ -223,4 +237,7 @@ def bone_tree(num_bones: int) -> tuple[int, ...]:
         if len(parents) == num_bones:
             return parents
     known = ", ".join(str(len(parents)) for parents in JOINTS_OF)
-    raise GdnaError(f"model.norm_network.pose=local: a body of {num_bones} bones; trees are known of {known} bones")
+    raise GdnaError(
+        f"model.norm_network.pose=local and model.shape_pose=local: a body of {num_bones} bones; trees are known of "
+        f"{known} bones"
+    )

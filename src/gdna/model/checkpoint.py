@@ -16,7 +16,7 @@ from gdna.model.tensor_file import read_metadata, read_tensors, write_tensors
 
 FORMAT = "gdna-1"
 # small, and their spread matters: always float32
-CODES = ("z_shapes.weight", "z_details.weight", "scan_offsets.weight")
+CODES = ("z_shapes.weight", "z_details.weight", "scan_offsets.weight", "pose_offsets.mean")
 
 
 def save_checkpoint(path: Path | str, model: AvatarModel, extra: Mapping[str, Any], half: bool = False) -> None:

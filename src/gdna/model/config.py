@@ -63,6 +63,7 @@ class ModelConfig:
     norm_network: NormalConfig = field(default_factory=NormalConfig)
     deformer: DeformerConfig = field(default_factory=DeformerConfig)
     num_scans: int = 0  # with offsets of their own from their people's shape codes; 0: there are none
+    shape_pose: str = "none"  # or "local": shape codes see the pose
 
     def __post_init__(self) -> None:
         if self.stage not in ("coarse", "fine"):
@@ -73,6 +74,8 @@ class ModelConfig:
             )
         if self.norm_network.pose not in ("none", "local"):
             raise GdnaError(f"model.norm_network.pose: found {self.norm_network.pose!r}, expected 'none' or 'local'")
+        if self.shape_pose not in ("none", "local"):
+            raise GdnaError(f"model.shape_pose: found {self.shape_pose!r}, expected 'none' or 'local'")
         if not self.deformer.init_bones or max(self.deformer.init_bones) >= self.num_bones:
             raise GdnaError(
                 f"model.deformer.init_bones: found {self.deformer.init_bones}, expected bones below {self.num_bones}"

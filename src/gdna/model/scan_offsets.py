@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
@@ -18,6 +18,10 @@ class ScanOffsets(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(num_scans, dim_shape))
         self.register_buffer("person", torch.zeros(num_scans, dtype=torch.long))
+
+    def several(self, scans: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
+        """Whether their people have other scans too."""
+        return (self.person[scans, None] == self.person).sum(1) > 1
 
     def forward(self, scans: Int[Tensor, " B"], num_people: int) -> Float[Tensor, "B Z"]:
         ones = torch.ones_like(self.weight[:, :1])

@@ -48,7 +48,7 @@ def _normal_map(mesh: PosedMesh, fragments: Fragments) -> NormalMap:
 def normal_image(normal_map: NormalMap, antialias: int = 1) -> UInt8[np.ndarray, "h w 3"]:
     """Normals as colours, n / 2 + 1/2, on white; squares of `antialias` x `antialias` pixels are averaged into one."""
     colours = torch.where(normal_map.mask[..., None], normal_map.normals * 0.5 + 0.5, 1.0)
-    return _to_bytes(_averaged(colours, antialias))
+    return to_bytes(averaged(colours, antialias))
 
 
 def picture_normals(mesh: PosedMesh, camera: Orthographic, backend: str = "auto") -> UInt8[np.ndarray, "h w 3"]:
@@ -81,7 +81,7 @@ def _shaded(normal_map: NormalMap, antialias: int, studio: Studio) -> UInt8[np.n
     device = normal_map.normals.device
     colours = torch.tensor(studio.background, device=device).expand_as(normal_map.normals).clone()
     colours[normal_map.mask] = _clay(torch.nn.functional.normalize(normal_map.normals[normal_map.mask], dim=-1), studio)
-    return _to_bytes(_encoded(_averaged(colours, antialias)))
+    return to_bytes(encoded(averaged(colours, antialias)))
 
 
 def _clay(normals: Float[Tensor, "P 3"], studio: Studio) -> Float[Tensor, "P 3"]:
@@ -104,17 +104,19 @@ def _clay(normals: Float[Tensor, "P 3"], studio: Studio) -> Float[Tensor, "P 3"]
     return light * facing * colour(studio.albedo)
 
 
-def _averaged(image: Float[Tensor, "H W 3"], factor: int) -> Float[Tensor, "h w 3"]:
+def averaged(image: Float[Tensor, "H W 3"], factor: int) -> Float[Tensor, "h w 3"]:
+    """Squares of `factor` x `factor` pixels made one."""
     # a mean over strided axes takes ten times as long on a CPU
     total = sum(image[row::factor, column::factor] for row in range(factor) for column in range(factor))
     assert isinstance(total, Tensor)
     return total / factor**2
 
 
-def _encoded(linear: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:
+def encoded(linear: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:
     """sRGB's curve."""
     return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp_min(1e-6) ** (1 / 2.4) - 0.055)
 
 
-def _to_bytes(image: Float[Tensor, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+def to_bytes(image: Float[Tensor, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Values from 0 to 1, rounded; others are cut."""
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -11,44 +11,43 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gdna.data.batches import CoarseBatch
-from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
-from gdna.data.sample_file import PreparedBody, body_on
+from gdna.data.sample_file import body_on
 from gdna.deform.search import SearchSettings
 from gdna.geometry.arithmetic import matmul_precision
-from gdna.model.avatar_model import FINE_PARTS, AvatarModel
-from gdna.model.checkpoint import check_tensors, load_extra, load_model
+from gdna.model.avatar_model import AvatarModel
 from gdna.model.config import ModelConfig
+from gdna.model.pose_offsets import pose_numbers
 from gdna.model.training_state import TrainingState
 from gdna.objectives import (
-    bone_ends,
-    bone_points,
     code_loss,
     inside_loss,
     occupancy_loss,
+    outside_loss,
     skin_prior_loss,
     skin_weight_loss,
     warp_loss,
 )
+from gdna.train.beginning import begin_with
+from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
+from gdna.train.empty_space import EmptySpace
 from gdna.train.loading import open_set, to_device
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings
+from gdna.train.shown import shown_shapes
 from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
 from gdna.train.validate import held_out_iou, held_out_sample
+from gdna.types import Codes, Subject
 
 Preview = Callable[[AvatarModel], np.ndarray]
 """A picture (H, W, 3), uint8, of what the model can do, shown at every validation."""
 
-POINTS_PER_BONE = 5
 ROOTS = 1.25  # correspondences a point that there is room for at first
 MOST_ROOM = 4.0  # times that
-SHAPE_CODES, SCAN_OFFSETS = "z_shapes.weight", "scan_offsets."
-SKIN_POINTS = 1000  # of the body's, a step; all 13,000 would cost as much as the rest of the fields
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,13 @@ class CoarseLosses:
     total: Float[Tensor, ""]
     occupancy: Float[Tensor, ""]
     shape_code: Float[Tensor, ""]
+    scan_offset: Float[Tensor, ""]
+    pose_offset: Float[Tensor, ""]
     warp: Float[Tensor, ""]
     bone_occupancy: Float[Tensor, ""]
     joint_weights: Float[Tensor, ""]
     skin: Float[Tensor, ""]
+    empty: Float[Tensor, ""]
     found: Float[Tensor, ""]
     dropped: Float[Tensor, ""]  # correspondences that there was no room for
 
@@ -127,6 +129,7 @@ def train_coarse(
         run = Run(setting, schedule, model, state, data)
         held_out = held_out_sample(data, schedule.generator(0), fabric.device)
         body, host_body = NeutralBody.of(to_device(data.body, fabric.device)), body_on(data.body, "cpu")
+        empty = EmptySpace.of(data) if settings.model.lambda_empty else None
 
         room = Room.first(fabric.device, settings.datamodule.points_per_frame)
         learner = CoarseLearner(
@@ -136,7 +139,7 @@ def train_coarse(
         for step in run.steps():
             generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
-            drawn = CoarseInputs.draw(data, indices, host_body, settings.datamodule.points_per_frame, generator)
+            drawn = CoarseInputs.draw(data, indices, host_body, settings.datamodule.points_per_frame, generator, empty)
             set_learning_rate(optimizer, optim.lr * learning_rate_factor(optim, run.done(step)))
             bootstraps = schedule.epoch(step) < settings.model.nepochs_pretrain
             losses, finite = learners[bootstraps](to_device(drawn, fabric.device))
@@ -150,40 +153,6 @@ def train_coarse(
                 if preview is not None:
                     run.log_image("preview", preview(model), step)
         return run.folder.model
-
-
-@dataclass(frozen=True)
-class CoarseInputs:
-    """Everything that a step draws."""
-
-    batch: CoarseBatch
-    bone_points: Float[Tensor, "P 3"]  # neutral, inside
-    skin: Int[Tensor, " S"]  # vertices of the body, for what the losses ask of them
-
-    @staticmethod
-    def draw(
-        data: PreparedSet, indices: Int[Tensor, " B"], body: PreparedBody, points: int, generator: torch.Generator
-    ) -> CoarseInputs:
-        """Of the scans `indices`; `body` is the set's, where the generator is."""
-        batch = data.draw_coarse(indices, generator, points)
-        on_bones = bone_points(body.joints_neutral, tuple(body.parents.tolist()), POINTS_PER_BONE, generator)
-        skin = torch.randint(len(body.skin_weights), (SKIN_POINTS,), generator=generator, device=generator.device)
-        return CoarseInputs(batch, on_bones, skin)
-
-
-@dataclass(frozen=True)
-class NeutralBody:
-    """What the losses ask of the body without clothes, in neutral space."""
-
-    vertices: Float[Tensor, "Vs 3"]
-    skin_weights: Float[Tensor, "Vs J"]
-    bone_ends: Float[Tensor, "E 3"]
-    bones: Int[Tensor, " E"]  # which of them moves each end
-
-    @staticmethod
-    def of(body: PreparedBody) -> NeutralBody:
-        ends, bones = bone_ends(body.joints_neutral, tuple(body.parents.tolist()))
-        return NeutralBody(body.vertices_neutral, body.skin_weights, ends, bones)
 
 
 @dataclass(frozen=True)
@@ -210,25 +179,6 @@ class CoarseLearner:
         return {b: stepper(replace(self, bootstraps=b), device) for b in (True, False)}
 
 
-def begin_with(model: AvatarModel, start: Path | str, names: tuple[str, ...]) -> None:
-    """Give an untrained model of the scans `names` the coarse parts of a checkpoint. People and scans that it knows
-    keep their codes, other people begin with the mean of its codes. Raises `GdnaError` where sizes differ."""
-    given, apart = load_model(start), (*FINE_PARTS, SCAN_OFFSETS)
-    parts, own = ({k: v for k, v in m.state_dict().items() if not k.startswith(apart)} for m in (given, model))
-    known_names = tuple(load_extra(start).get("names", ()))
-    known, people = people_of(known_names), people_of(names)
-    if known != people:
-        codes = parts[SHAPE_CODES]
-        rows = [codes[known.index(person)] if person in known else codes.mean(0) for person in people]
-        parts[SHAPE_CODES] = torch.stack(rows)
-    check_tensors(start, parts, own)
-    model.load_state_dict(model.state_dict() | parts)
-    if given.scan_offsets is not None and model.scan_offsets is not None:
-        for scan, name in enumerate(names):
-            if name in known_names:
-                model.scan_offsets.weight.data[scan] = given.scan_offsets.weight.data[known_names.index(name)]
-
-
 def coarse_losses(
     model: AvatarModel,
     inputs: CoarseInputs,
@@ -243,32 +193,54 @@ def coarse_losses(
     Under `autocast` generator and occupancy field run in half precision.
     """
     batch = inputs.batch
-    people = len(batch.people)
-    codes = model.codes(batch.people, batch.indices)
+    shown = shown_shapes(model, batch, inputs.noise, weights)
+    codes = Codes(shown.shown, model.z_details(batch.people))
     with autocast():
         subject = model.subject(codes, batch.betas)
         search = room.search(model.search_settings())
         query = model.occupancy_posed(
             batch.points_posed, batch.bone_transforms, subject, search, capacity=room.capacity
         )
+        asks = inputs.empty_points.shape[1] > 0  # kernels want at least one point
+        in_empty = model.occupancy_neutral(inputs.empty_points, subject)[0] if asks else None
     occupancy = occupancy_loss(query.logits, batch.occupancy, query.found)
     # The original regularises the shape code twice, as the code of the generator and of the skinning field.
-    shape_code = 2 * weights.lambda_reg * code_loss(codes.shape)
+    shape_code = 2 * weights.lambda_reg * code_loss(shown.full)
+    scan_offset = weights.lambda_offset * code_loss(shown.scan)
+    pose_offset = weights.lambda_pose * shown.pose_loss
     warped = model.to_neutral(batch.vertices_canonical[:, inputs.skin], batch.betas)
     warp = weights.lambda_disp * warp_loss(warped, body.vertices[inputs.skin])
-    bone_occupancy = joint_weights = skin = torch.zeros_like(occupancy)
-    if bootstraps:
-        points = inputs.bone_points.expand(people, -1, -1)
-        bone_occupancy = weights.lambda_bone_occ * inside_loss(model.occupancy_neutral(points, subject)[0])
-        skin_weights = model.skin_weights(body.bone_ends.expand(people, -1, -1), subject)
-        joint_weights = weights.lambda_bone_w * skin_weight_loss(skin_weights, body.bones)
+    nothing = torch.zeros_like(occupancy)
+    bones = bone_losses(model, inputs, body, weights, subject) if bootstraps else (nothing, nothing)
+    skin = nothing
     if weights.lambda_skin:
-        skin_weights = model.skin_weights(body.vertices[inputs.skin].expand(people, -1, -1), subject)
+        skin_weights = model.skin_weights(body.vertices[inputs.skin].expand(len(batch.people), -1, -1), subject)
         skin = weights.lambda_skin * skin_prior_loss(skin_weights, body.skin_weights[inputs.skin])
-    total = occupancy + shape_code + warp + bone_occupancy + joint_weights + skin
-    found = query.found.float().mean()
-    dropped = query.dropped.float()
-    return CoarseLosses(total, occupancy, shape_code, warp, bone_occupancy, joint_weights, skin, found, dropped)
+    empty = nothing if in_empty is None else weights.lambda_empty * outside_loss(in_empty.float())
+    return CoarseLosses(
+        occupancy + shape_code + scan_offset + pose_offset + warp + bones[0] + bones[1] + skin + empty,
+        occupancy,
+        shape_code,
+        scan_offset,
+        pose_offset,
+        warp,
+        *bones,
+        skin,
+        empty,
+        query.found.float().mean(),
+        query.dropped.float(),
+    )
+
+
+def bone_losses(
+    model: AvatarModel, inputs: CoarseInputs, body: NeutralBody, weights: LossSettings, subject: Subject
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Weighted: points on bones are inside, joints move with their bones."""
+    people = len(subject.betas)
+    points = inputs.bone_points.expand(people, -1, -1)
+    occupancy = weights.lambda_bone_occ * inside_loss(model.occupancy_neutral(points, subject)[0])
+    skin_weights = model.skin_weights(body.bone_ends.expand(people, -1, -1), subject)
+    return occupancy, weights.lambda_bone_w * skin_weight_loss(skin_weights, body.bones)
 
 
 def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
@@ -287,6 +259,8 @@ def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
         model = AvatarModel(config)
     if model.scan_offsets is not None:
         model.scan_offsets.person.copy_(data.person)
+    if model.pose_offsets is not None:
+        model.pose_offsets.set_people(pose_numbers(data.bone_transforms.cpu(), model.parents), data.person.cpu())
     model.normal.requires_grad_(False)
     model.z_details.requires_grad_(False)
     return model

@@ -15,8 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gdna.errors import GdnaError
+from gdna.fields.leaky import leaky_biased
+from gdna.geometry.arithmetic import working_dtype
+from gdna.train.convolution import convolution
 
 STDDEV_GROUP = 4
+LEAK = 0.2  # slope of the leaky ReLU below zero
+KEPT = math.sqrt(2)  # its gain that keeps the variance of a unit normal near one
 
 
 def blur(images: Float[Tensor, "B C H W"], padding: int, stride: int = 1) -> Float[Tensor, "B C h w"]:
@@ -51,26 +56,36 @@ def _band(count: int, padding: int, stride: int, dtype: torch.dtype, device: tor
     return ((4 - (2 * tap - 3).abs()).clamp_min(0) / 8).to(dtype)
 
 
-def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU that keeps the variance of a unit normal near one."""
-    return F.leaky_relu(x, 0.2) * math.sqrt(2)
-
-
 class EqualConv(nn.Module):
     """Convolution with unit-normal weights, scaled when used, so that Adam's step has the same relative size in every
-    layer (Karras et al. 2018, section 4.1)."""
+    layer (Karras et al. 2018, section 4.1); then bias and leaky ReLU, if it has a bias.
+
+    `gain` times all of it: as both are positively homogeneous, weights and bias carry it and no pass over the images.
+    """
 
     def __init__(
-        self, channels_in: int, channels_out: int, size: int, *, stride: int = 1, padding: int = 0, bias: bool = True
+        self,
+        channels_in: int,
+        channels_out: int,
+        size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+        gain: float = 1.0,
     ):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(channels_out, channels_in, size, size))
         self.bias = nn.Parameter(torch.zeros(channels_out)) if bias else None
-        self.scale = 1 / math.sqrt(channels_in * size * size)
-        self.stride, self.padding = stride, padding
+        self.scale = gain / math.sqrt(channels_in * size * size)
+        self.stride, self.padding, self.gain = stride, padding, gain
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B c h w"]:
-        return F.conv2d(images, self.weight * self.scale, self.bias, stride=self.stride, padding=self.padding)
+        dtype = working_dtype(images)
+        y = convolution(images.to(dtype), (self.weight * self.scale).to(dtype), self.stride, self.padding)
+        if self.bias is None:
+            return y
+        return leaky_biased(y.permute(0, 2, 3, 1), self.bias, LEAK, self.gain).permute(0, 3, 1, 2)
 
 
 class EqualLinear(nn.Module):
@@ -87,31 +102,35 @@ class EqualLinear(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Residual block that halves the resolution; blurs before each stride, so that nothing aliases."""
+    """Residual block that halves the resolution; blurs before each stride, so that nothing aliases.
+
+    Over sqrt 2, so that the sum of two keeps its variance: that takes the gain of the second convolution away.
+    """
 
     def __init__(self, channels_in: int, channels_out: int):
         super().__init__()
-        self.conv1 = EqualConv(channels_in, channels_in, 3, padding=1)
+        self.conv1 = EqualConv(channels_in, channels_in, 3, padding=1, gain=KEPT)
         self.conv2 = EqualConv(channels_in, channels_out, 3, stride=2)
-        self.skip = EqualConv(channels_in, channels_out, 1, bias=False)
+        self.skip = EqualConv(channels_in, channels_out, 1, bias=False, gain=1 / KEPT)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B c h w"]:
-        x = leaky(self.conv1(images))
-        x = leaky(self.conv2(blur(x, padding=2)))
-        return (x + self.skip(blur(images, padding=1, stride=2))) / math.sqrt(2)
+        x = self.conv2(blur(self.conv1(images), padding=2))
+        return x + self.skip(blur(images, padding=1, stride=2))
 
 
-def batch_deviation(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
+def batch_deviation(features: Float[Tensor, "B C H W"], sets: int = 1) -> Float[Tensor, "B 1 H W"]:
     """How much the images of a group differ: the standard deviation over the group, averaged over channels and pixels.
     It shows the critic a generator that draws one person only (Karras et al. 2018, section 3).
 
-    Groups have the largest size up to four that divides B; image b belongs to group b modulo B / size.
+    Each of `sets` equal parts of the images is a batch of its own. Groups have the largest size up to four that divides
+    it; image b of n belongs to group b modulo n / size.
     """
-    batch, _, height, width = features.shape
+    images, _, height, width = features.shape
+    batch = images // sets
     size = next(g for g in range(min(STDDEV_GROUP, batch), 0, -1) if batch % g == 0)
-    variance = features.unflatten(0, (size, batch // size)).var(0, unbiased=False)
-    deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
-    return deviation.repeat(size)[:, None, None, None].expand(-1, 1, height, width)
+    variance = features.unflatten(0, (sets, size, batch // size)).var(1, unbiased=False)
+    deviation = (variance + 1e-8).sqrt().mean((2, 3, 4))
+    return deviation.repeat(1, size).flatten()[:, None, None, None].expand(-1, 1, height, width)
 
 
 class Critic(nn.Module):
@@ -124,20 +143,21 @@ class Critic(nn.Module):
         super().__init__()
         if image_size < 8 or image_size & (image_size - 1):
             raise GdnaError(f"image_size: found {image_size}; the critic takes a power of two, 8 or more")
-        self.first = EqualConv(3, channels, 3, padding=1)
+        self.first = EqualConv(3, channels, 3, padding=1, gain=KEPT)
         blocks: list[nn.Module] = []
         for _ in range(int(math.log2(image_size)) - 2):
             blocks.append(DownBlock(channels, min(2 * channels, max_channels)))
             channels = min(2 * channels, max_channels)
         self.blocks = nn.ModuleList(blocks)
-        self.mix = EqualConv(channels + 1, channels, 3, padding=1)
+        self.mix = EqualConv(channels + 1, channels, 3, padding=1, gain=KEPT)
         self.hidden = EqualLinear(channels * 16, channels)
         self.last = EqualLinear(channels, 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Float[Tensor, "B 3 H H"]) -> Float[Tensor, " B"]:
-        x = leaky(self.first(images.contiguous(memory_format=torch.channels_last)))
+    def forward(self, images: Float[Tensor, "B 3 H H"], sets: int = 1) -> Float[Tensor, " B"]:
+        """`sets` equal batches, one after the other, in one pass."""
+        x = self.first(images.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             x = block(x)
-        x = leaky(self.mix(torch.cat([x, batch_deviation(x)], 1)))
-        return self.last(leaky(self.hidden(x.flatten(1))))[:, 0]
+        x = self.mix(torch.cat([x, batch_deviation(x, sets)], 1))
+        return self.last(KEPT * F.leaky_relu(self.hidden(x.flatten(1)), LEAK))[:, 0]

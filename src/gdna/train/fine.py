@@ -4,8 +4,7 @@ normals of scans. Everything of the coarse stage is frozen."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,9 +121,14 @@ class FineLearner:
         finite &= apply_gradients(who.critic_optimizer, opinion.critic_total, self.limit)
         return FineStep(losses, opinion, finite, fake.detach())
 
-    def recorded(self) -> dict[bool, Callable[[FineInputs], FineStep]]:
-        """The step as it runs best on the device, with the R1 penalty and without."""
-        return {r: stepper(replace(self, regularised=r), self.features.device) for r in (True, False)}
+    def recorded(self, rooms: Sequence[int | None]) -> dict[tuple[bool, int | None], Callable[[FineInputs], FineStep]]:
+        """The step as it runs best on the device, with the R1 penalty and without, for each room for `pixels`."""
+        device = self.features.device
+        return {
+            (r, room): stepper(replace(self, regularised=r, pixels=room), device)
+            for r in (True, False)
+            for room in rooms
+        }
 
 
 def train_fine(
@@ -164,10 +168,10 @@ def train_fine(
         surface = None
         if settings.model.norm_loss_3d:
             surface = neutral_surface(model, data)
-        pixels = data.cache.most if data.cache is not None and fabric.device.type == "cuda" else None
+        roomy = data.cache if fabric.device.type == "cuda" else None  # elsewhere room is made as it is needed
         players = Players(model, critic, optimizer, critic_optimizer, averaged if optim.ema else None)
-        learner = FineLearner(players, features, settings.model, settings.trainer.gradient_clip_val, pixels, fabric)
-        learners = learner.recorded()
+        learner = FineLearner(players, features, settings.model, settings.trainer.gradient_clip_val, None, fabric)
+        learners = learner.recorded([None] if roomy is None else roomy.rooms)
         for step in run.steps():
             generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
@@ -180,7 +184,8 @@ def train_fine(
             set_learning_rate(optimizer, optim.lr * factor)
             set_learning_rate(critic_optimizer, optim.lr_dis * factor)
             regularised = settings.model.lambda_grad > 0 and step % settings.model.d_reg_every == 0
-            done = learners[regularised](inputs)
+            room = None if roomy is None else roomy.room(indices, views)
+            done = learners[regularised, room](inputs)
             run.check(step, done.finite, *done.losses)
             run.log(step, *done.losses)
             if run.validates(step):
@@ -242,9 +247,9 @@ def posed_normals(
     fabric: Fabric,
 ) -> Float[Tensor, "B N 3"]:
     """Unit normals with gradients to the normal field and the detail code."""
-    with torch.no_grad():
-        _, hidden = model.occupancy_neutral(points_neutral, subject)
     with fabric.autocast():
+        with torch.no_grad():
+            _, hidden = model.occupancy_neutral(points_neutral, subject)
         return model.normals_posed(points_neutral, hidden, bone_transforms, subject).float()
 
 
@@ -258,10 +263,13 @@ def critic_step(
 ) -> CriticLosses:
     """What the critic gets wrong about scans and drawings; if `regularised`, with R1 for `d_reg_every` steps."""
     leaf = real.detach().requires_grad_(regularised)
-    with fabric.autocast():
-        fake_logits = critic(fake).float()
-    with nullcontext() if regularised else fabric.autocast():  # second derivatives in full precision
-        real_logits = critic(leaf).float()
+    if regularised:
+        with fabric.autocast():
+            fake_logits = critic(fake).float()
+        real_logits = critic(leaf)  # second derivatives in full precision
+    else:
+        with fabric.autocast():
+            real_logits, fake_logits = critic(torch.cat([leaf, fake]), sets=2).float().chunk(2)
     loss = weights.lambda_gan * critic_loss(real_logits, fake_logits)
     r1 = torch.zeros_like(loss)
     if regularised:

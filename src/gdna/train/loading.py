@@ -13,6 +13,7 @@ from torch import Tensor
 from gdna.data.cache_file import cache_path
 from gdna.data.prepared import Fields, PreparedSet, prepared_names
 from gdna.data.sample_file import SAMPLES, normal_map_path
+from gdna.geometry.devices import sent
 from gdna.train.settings import Placement
 
 Record = TypeVar("Record")
@@ -43,8 +44,7 @@ def to_device(record: Record, device: torch.device) -> Record:
 
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
-        pinned = device.type == "cuda" and value.device.type == "cpu"  # or the copy would wait for the device
-        return value.pin_memory().to(device, non_blocking=True) if pinned else value.to(device)
+        return sent(value, device)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **{name: _moved(part, device) for name, part in fields.items()})

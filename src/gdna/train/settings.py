@@ -94,11 +94,20 @@ class LossSettings:
     """Weights of the losses and when they count."""
 
     lambda_reg: float = key(1e-3, "mean square of codes")
+    lambda_offset: float = key(0.0, "mean square of what sets scans of a person apart beyond their poses")
+    offset_dropout: float = key(
+        0.0, "share of scans shown by their person and pose alone, without offsets of their own, as new poses are"
+    )
+    lambda_pose: float = key(3.0, "shape_pose=local: what the pose does, regressed on codes of scans and people")
+    pose_jitter: float = key(0.15, "noise on what shape codes see of the pose, against learning scans by heart")
     nepochs_pretrain: int = key(1, "epochs with the losses on bones")
     lambda_bone_occ: float = key(1.0, "points on the bones are inside")
     lambda_bone_w: float = key(10.0, "joints move with their bones")
     lambda_skin: float = key(
         0.0, "the body's skin moves by the body model's weights, in all epochs; the original has no such loss"
+    )
+    lambda_empty: float = key(
+        1.0, "neutral space that no scan ever reaches is empty, in all epochs; 0: not asked, as in the original"
     )
     lambda_disp: float = key(10.0, "the warp carries the body without clothes onto the neutral body")
     lambda_gan: float = key(1.0, "fine stage: the critic's opinion of normal maps")
@@ -133,11 +142,14 @@ class TrainSettings:
             "datamodule.points_per_frame": self.datamodule.points_per_frame,
             "datamodule.passes_per_epoch": self.datamodule.passes_per_epoch,
         }
+
         for name, value in positive.items():
             if value < 1:
                 raise GdnaError(f"{name}={value}: expected 1 or more")
         if self.model.optim.decay is Decay.time and self.trainer.max_seconds <= 0:
             raise GdnaError("model.optim.decay=time: learning rates fall by the clock; give trainer.max_seconds")
+        if not 0 <= self.model.offset_dropout <= 1:
+            raise GdnaError(f"model.offset_dropout={self.model.offset_dropout}: expected a share, from 0 to 1")
         if not 0 <= self.model.optim.ema < 1:
             raise GdnaError(
                 f"model.optim.ema={self.model.optim.ema}: expected 0 (off) or a momentum below 1, such as 0.999"

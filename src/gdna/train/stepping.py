@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -72,7 +73,7 @@ class RecordedStep(Generic[Inputs, Outputs]):
     """`step`, recorded as a CUDA graph after three calls and replayed from then on.
 
     `step` must not wait for the device, and all that it changes must stay in place. Its outputs are overwritten by the
-    next call.
+    next call of this or any other recorded step.
     """
 
     def __init__(self, step: Callable[[Inputs], Outputs]) -> None:
@@ -90,8 +91,7 @@ class RecordedStep(Generic[Inputs, Outputs]):
         if self._graph is None:
             self._record(inputs)
         else:
-            for kept, new in zip(tensors_of(self._inputs), tensors_of(inputs), strict=True):
-                kept.copy_(new, non_blocking=True)
+            torch._foreach_copy_(list(tensors_of(self._inputs)), list(tensors_of(inputs)))
         assert self._graph is not None
         self._graph.replay()
         return self._outputs
@@ -107,9 +107,15 @@ class RecordedStep(Generic[Inputs, Outputs]):
     def _record(self, inputs: Inputs) -> None:
         self._inputs = inputs
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._aside, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, _memory(), self._aside, capture_error_mode="thread_local"):
             self._outputs = self.step(inputs)
         self._graph = graph
+
+
+@lru_cache(maxsize=1)
+def _memory() -> Any:
+    """All recordings compute in the same memory: they run one after the other."""
+    return torch.cuda.graph_pool_handle()
 
 
 def stepper(step: Callable[[Inputs], Outputs], device: torch.device) -> Callable[[Inputs], Outputs]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gdna.data.prepared import PreparedSet, draw_integers
 from gdna.data.sample_file import from_fixed
 from gdna.deform.search import uses_grid
+from gdna.geometry.devices import sent
 from gdna.model.avatar_model import AvatarModel
 
 POINTS_AT_ONCE = 2**16
@@ -37,7 +38,7 @@ class NeutralSurface:
         """`count` points of each of the scans, with replacement; on the device of the surface."""
         device, total = self.found.device, self.found.shape[1]
         point = draw_integers(total, (len(indices), count), generator, device)
-        flat = point + indices.to(device)[:, None] * total
+        flat = point + sent(indices, device)[:, None] * total
         return SurfaceBatch(
             self.points_neutral.flatten(0, 1)[flat],
             from_fixed(self.normals_posed.flatten(0, 1)[flat]),

@@ -1,0 +1,193 @@
+"""Write the shipped model's card from what was measured of it, as JSON beside the model and as docs/model_card.md.
+
+python scripts/model_card.py outputs/open/evaluation/evaluation.json [more.json ...]
+
+Several evaluations of the same file may be given, each with parts of its own. Facts that nothing measures (data,
+hardware, limits) are those of scripts/model_card.toml. Of a checkpoint that was measured before it was rounded for
+shipping: --measured CHECKPOINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gdna.data.people import people_of
+from gdna.errors import GdnaError
+from gdna.evaluate.report import read_column
+from gdna.evaluate.table import ROWS
+from gdna.geometry.files import atomic_path
+from gdna.model.checkpoint import load_config, load_extra, load_model
+
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "src/gdna/model/released/gdna-open.safetensors"
+FACTS = ROOT / "scripts/model_card.toml"
+PAGE = ROOT / "docs/model_card.md"
+FORMAT = "gdna-model-card-1"
+HEALTH_OF = 500  # people among whom a card counts the broken, however many were looked at
+COUNTED = ("broken", "broken_meshes", "with_floaters", "with_missing_bones", "with_many_handles")
+OF_SCANS = ("iou", "iou_near", "chamfer_mm", "normal_consistency", "f_score_1cm", "normal_error_deg", "silhouette_iou")
+OF_PEOPLE = ("floor", "redrawn", "normals", "raw")
+REQUIRED = (
+    *(f"{name}_{of}" for name in ("frechet", "kernel", "precision", "recall") for of in OF_PEOPLE),
+    *(f"{name}_{of}" for name in OF_SCANS for of in ("train", "unseen_pose", "held_out")),
+    *(f"{name}_of_{HEALTH_OF}" for name in COUNTED),
+    *(f"motion_{name}_deg" for name in ("pose", "change", "flicker", "turn")),
+    "frechet_normals_by_floor", "frechet_raw_by_normals",
+    "skin_vertex_error_mm_train", "skin_misplaced_weight_train", "samples",
+)  # fmt: skip
+FACT_KEYS = ("name", "summary", "licence", "data", "held_out", "hardware", "use", "limits", "seconds", "commands")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("evaluations", type=Path, nargs="+")
+    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--measured", type=Path, help="the checkpoint that was measured, where it is not --model")
+    parser.add_argument("--facts", type=Path, default=FACTS)
+    parser.add_argument("--out", type=Path, help="default: model_card.json beside the model")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    args = parser.parse_args()
+    card = make_card(args.model, args.evaluations, tomllib.loads(args.facts.read_text()), args.measured)
+    check_card(card, args.model)
+    out = args.out or args.model.with_name("model_card.json")
+    for path, text in ((out, json.dumps(card, indent=1) + "\n"), (args.page, as_markdown(card))):
+        with atomic_path(path) as temporary:
+            temporary.write_text(text)
+        print(path)
+
+
+def make_card(
+    model: Path, evaluations: Sequence[Path], facts: Mapping[str, Any], measured: Path | None = None
+) -> dict[str, Any]:
+    """Raises `GdnaError` where an evaluation is of another model, or two say the same number differently."""
+    names, config = tuple(load_extra(model).get("names", ())), load_config(model)
+    digest = of_file(model)
+    if measured is not None:
+        check_same(measured, model)
+    numbers: dict[str, float] = {}
+    settings = []
+    for path in evaluations:
+        content = json.loads(path.read_text())
+        if content.get("model_sha256") != (digest if measured is None else of_file(measured)):
+            raise GdnaError(f"{path}: measured another model than {measured or model}; evaluate that one")
+        for key, value in read_column(path).summary.items():
+            if numbers.setdefault(key, value) != value:
+                raise GdnaError(f"{path}: {key} is {value}, {numbers[key]} in an earlier file; give each part once")
+        settings.append({**content["settings"], "features": content["features"]})
+    return {
+        "format": FORMAT,
+        "model": {
+            "file": model.name,
+            "sha256": digest,
+            "bytes": model.stat().st_size,
+            "stage": config.stage,
+            "people": len(people_of(names)),
+            "scans": len(names),
+        },
+        "facts": dict(facts),
+        "numbers": {**numbers, **derived(numbers)},
+        "measured_with": settings,
+    }
+
+
+def derived(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Ratios, and the broken among as many people on every card."""
+    ratios = (("frechet_normals_by_floor", "normals", "floor"), ("frechet_raw_by_normals", "raw", "normals"))
+    values = {
+        key: numbers[f"frechet_{over}"] / numbers[f"frechet_{under}"]
+        for key, over, under in ratios
+        if {f"frechet_{over}", f"frechet_{under}"} <= numbers.keys()
+    }
+    if "samples" in numbers:
+        values |= {f"{key}_of_{HEALTH_OF}": HEALTH_OF * numbers[key] / numbers["samples"] for key in COUNTED}
+    return values
+
+
+def check_card(card: Mapping[str, Any], model: Path) -> None:
+    """Raise `GdnaError` unless the card is of this file, whole, and of numbers."""
+    if card.get("format") != FORMAT or card["model"]["sha256"] != of_file(model):
+        raise GdnaError(f"model card: not of {model}; write it again (scripts/model_card.py)")
+    wrong = [key for key in REQUIRED if not math.isfinite(card["numbers"].get(key, math.nan))]
+    if wrong:
+        raise GdnaError(f"model card: {len(wrong)} numbers are missing or not finite: {', '.join(wrong)}")
+    missing = [key for key in FACT_KEYS if not card["facts"].get(key)]
+    if missing:
+        raise GdnaError(f"model card: the facts lack {', '.join(missing)}")
+
+
+def check_same(measured: Path, model: Path) -> None:
+    """Raise `GdnaError` unless `model` is `measured`, rounded."""
+    one, other = load_model(measured).state_dict(), load_model(model).state_dict()
+    same = one.keys() == other.keys() and all(
+        (one[k] == other[k]).all() or (one[k].half() == other[k].half()).all() for k in one
+    )
+    if not same:
+        raise GdnaError(f"{model}: not {measured} in half precision; release that one (scripts/release_model.py)")
+
+
+def of_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def as_markdown(card: Mapping[str, Any]) -> str:
+    """The same for readers."""
+    model, facts, numbers = card["model"], card["facts"], card["numbers"]
+    seconds = ", ".join(f"{name} {value} s" for name, value in facts["seconds"].items())
+    lines = [
+        f"# Model card: {facts['name']}", "",
+        "Written by `scripts/model_card.py` from evaluations of the shipped file; nothing here is edited by hand.", "",
+        facts["summary"], "", "| | |", "|---|---|",
+        f"| file | `{model['file']}`, {model['bytes'] / 1e6:.1f} MB, SHA-256 `{model['sha256']}` |",
+        f"| trained on | {model['scans']} scans of {model['people']} people. {facts['data']} |",
+        f"| held out | {facts['held_out']} |", f"| hardware, time | {facts['hardware']}; {seconds} |",
+        f"| use | {facts['use']} |", f"| licence | {facts['licence']} |", "",
+        "```bash", *(command["run"] for command in facts["commands"]), "```", "",
+    ]  # fmt: skip
+    lines += _tables(numbers)
+    far = f"{numbers['frechet_normals_by_floor']:.2f} times as far from held-out people as trained scans are"
+    raw = f"raw geometry {numbers['frechet_raw_by_normals']:.2f} times as far as these"
+    lines += ["", f"Predicted normals are {far}, {raw}.", "", "How much was measured:", ""]
+    lines += [*(f"- {_told(settings)}" for settings in card["measured_with"]), "", "What it cannot do:", ""]
+    return "\n".join([*lines, *(f"- {limit}" for limit in facts["limits"])]) + "\n"
+
+
+def _tables(numbers: Mapping[str, float]) -> list[str]:
+    lines, section = [], ""
+    for row in ROWS:
+        key = f"{row.key}_of_{HEALTH_OF}" if row.key in COUNTED else row.key
+        if key not in numbers:
+            continue
+        if row.section != section:
+            section = row.section
+            lines += ["", f"**{section}**", "", "| | |", "|---|---|"]
+        title = f"{row.title}, of {HEALTH_OF}" if row.key in COUNTED else row.title
+        better = {True: " ↑", False: " ↓", None: ""}[row.larger]
+        lines.append(f"| {title}{better} | {numbers[key]:.{row.digits}f} |")
+    return lines
+
+
+def _told(settings: Mapping[str, Any]) -> str:
+    of_part = {
+        "people": ("people", "views", "mesh_resolution", "geometry", "features"),
+        "scans": ("scans", "views", "points", "fit_steps", "mesh_resolution", "geometry"),
+        "variety": ("people", "mesh_resolution"),
+        "health": ("samples", "health_resolution", "mesh_resolution"),
+        "skinning": ("scans",),
+        "motion": ("motion", "mesh_resolution"),
+    }
+    parts = settings["parts"]
+    return "; ".join(
+        f"{part}: " + ", ".join(f"{k} {settings[k]}" for k in of_part[part] if settings.get(k) is not None)
+        for part in parts
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The shipped model's card belongs to the shipped file, and is whole."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from gdna.errors import GdnaError
+from gdna.generate.loading import shipped_model
+from gdna.model.checkpoint import load_extra, load_model, save_checkpoint
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = importlib.util.spec_from_file_location("model_card", ROOT / "scripts/model_card.py")
+model_card = importlib.util.module_from_spec(SCRIPT)
+SCRIPT.loader.exec_module(model_card)
+
+
+@pytest.fixture
+def card() -> dict:
+    return json.loads(resources.files("gdna.model").joinpath("released", "model_card.json").read_text())
+
+
+def written(folder: Path, name: str, summary: dict, sha256: str, **settings) -> Path:
+    """An evaluation's JSON."""
+    content = {"format": "gdna-evaluation-1", "name": "open", "features": "EfficientNet-Lite0", "summary": summary}
+    content |= {"model_sha256": sha256, "settings": {"parts": ["skinning"], "scans": 4, **settings}}
+    path = folder / name
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_the_shipped_card_is_of_the_shipped_model(card):
+    model_card.check_card(card, shipped_model())
+    assert card["model"]["scans"] == len(load_extra(shipped_model())["names"])
+    page = (ROOT / "docs/model_card.md").read_text()
+    assert page == model_card.as_markdown(card)
+    assert card["model"]["sha256"] in page
+
+
+@pytest.mark.parametrize("key", ["frechet_floor", "iou_unseen_pose", "broken_of_500", "motion_flicker_deg"])
+def test_a_card_that_lacks_a_number_is_refused(card, key):
+    for value in (None, float("nan")):
+        spoiled = {**card, "numbers": {k: v for k, v in card["numbers"].items() if k != key}}
+        if value is not None:
+            spoiled["numbers"][key] = value
+        with pytest.raises(GdnaError, match=f"not finite: {key}"):
+            model_card.check_card(spoiled, shipped_model())
+
+
+def test_a_card_of_another_file_is_refused(card, tmp_path):
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, load_model(shipped_model()), {"names": []})
+    with pytest.raises(GdnaError, match="not of"):
+        model_card.check_card(card, other)
+
+
+def test_numbers_come_of_several_evaluations_of_one_file(tmp_path):
+    model, facts = shipped_model(), tomllib.loads((ROOT / "scripts/model_card.toml").read_text())
+    digest = model_card.of_file(model)
+    counts = dict.fromkeys(model_card.COUNTED, 2.0)
+    one = written(tmp_path, "one.json", {"samples": 50.0, **counts}, digest)
+    two = written(tmp_path, "two.json", {"frechet_floor": 2.0, "frechet_normals": 3.0, "frechet_raw": 6.0}, digest)
+    numbers = model_card.make_card(model, [one, two], facts)["numbers"]
+    assert (numbers["broken_of_500"], numbers["samples"]) == (20.0, 50.0)
+    assert (numbers["frechet_normals_by_floor"], numbers["frechet_raw_by_normals"]) == (1.5, 2.0)
+    twice = written(tmp_path, "twice.json", {"frechet_floor": 2.5}, digest)
+    with pytest.raises(GdnaError, match=r"frechet_floor is 2\.5"):
+        model_card.make_card(model, [two, twice], facts)
+    with pytest.raises(GdnaError, match="measured another model"):
+        model_card.make_card(model, [written(tmp_path, "other.json", {}, "0" * 64)], facts)
+
+
+def test_what_was_measured_before_rounding(tmp_path):
+    model = shipped_model()
+    network, extra = load_model(model), load_extra(model)
+    measured, rounded = tmp_path / "last.safetensors", tmp_path / "released.safetensors"
+    network.z_shapes.weight.data += 1e-6
+    save_checkpoint(measured, network, extra)
+    save_checkpoint(rounded, network, extra, half=True)
+    json_of_measured = written(tmp_path, "e.json", {"iou_train": 0.5}, model_card.of_file(measured))
+    card = model_card.make_card(rounded, [json_of_measured], {}, measured)
+    assert card["model"]["sha256"] == model_card.of_file(rounded)
+    network.z_shapes.weight.data += 1.0
+    save_checkpoint(measured, network, extra)
+    with pytest.raises(GdnaError, match="in half precision"):
+        model_card.make_card(rounded, [json_of_measured], {}, measured)
