@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gdna.data.inside import Solids, components, inside
+from gdna.data.inside import Solids, components, inside, winding_number
 from gdna.data.surface import orient_outward, sample_outer, sample_surface
 from gdna.errors import GdnaError
 from gdna.evaluate.surface import Surface, nearest_points, outer_surface
@@ -74,10 +74,6 @@ def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng:
 def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> bool:
     """Whether winding numbers decide nearly everywhere: no matter small holes, but not for half a person."""
     solids = Solids.of(surface.vertices, surface.faces)
-    if not solids.open:
-        return True
-    import igl
-
     low, high = surface.vertices.min(0), surface.vertices.max(0)
     on = sample_surface(surface.vertices, surface.faces, count, rng)[0]
     points = np.concatenate([rng.uniform(low, high, (count, 3)), on + NEAR_SIGMA[1] * rng.normal(size=on.shape)])
@@ -87,7 +83,7 @@ def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> b
         if area[part].sum() < MAIN_PART * area.sum():
             continue
         used, local = np.unique(surface.faces[part], return_inverse=True)
-        winding = igl.fast_winding_number(surface.vertices[used], local.reshape(-1, 3).astype(np.int64), points)
+        winding = winding_number(surface.vertices[used], local.reshape(-1, 3).astype(np.int64), points)
         undecided |= np.abs(winding - np.round(winding)) > UNDECIDED
     return bool(undecided.mean() < OPEN_AT)
 
