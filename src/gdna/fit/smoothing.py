@@ -13,7 +13,7 @@ from gdna.fit.meshwork import neighbour_matrix
 
 NOISY = 0.0015  # metres: folds of clean scans look like less
 TRIED, TRIED_NEIGHBOURS = 1500, 24  # points by which noise is estimated
-REACH = 0.03  # metres: the farthest of them may be so far
+REACH = 0.04  # metres: the farthest of them may be so far
 LEFT = 0.0008  # metres of noise that shall be left
 NEIGHBOURS = (32, 96)  # at least and at most
 AT_ONCE = 8192
