@@ -211,6 +211,7 @@ def test_refining_holds_what_the_scan_does_not_show(model, wearer, scan, skin):
     assert len(held.logits) > 500
     assert found.solids is None
     assert held.neutral[:, 2].median() < middle[:, 2].mean()
+    assert (held.logits > 0).float().mean() > 0.6  # many lie under the surface
     assert held.change(held.logits) < held.change(-held.logits)
     refined = refine(start, replace(SMALL, refine_steps=30, points=1000), unwatched)
     answers = refined.network.occupancy_neutral(held.neutral[None], refined.subject)[0][0]

@@ -32,6 +32,7 @@ FEATURE_RATE, FIELD_RATE = 2e-2, 1e-3
 FEATURE_PRIOR = 1e-4  # of the squared residual of the feature volume
 HELD = 0.5  # weight of the cross entropy against what the codes say, where the scan says nothing
 HELD_SIGMA = 0.01  # metres around the codes' surface, where such points are
+HELD_DEPTH = (0.02, 0.06)  # metres under it
 HELD_CELLS, HELD_COPIES = 128, 4  # of the mesh whose vertices they lie around; points a vertex
 HELD_SHARE = 0.25  # as many points more a step
 EMPTY, EMPTY_SHARE = 4, 0.15  # points that shall be empty: times those of a step, and as many more a step
@@ -148,7 +149,8 @@ def _known_points(start: Guess) -> _Known:
 
 @torch.no_grad()
 def _held_points(start: Guess, rng: np.random.Generator) -> _Held:
-    """Neutral points around the surface that the codes make, where the scan does not show it, and the logits there."""
+    """Neutral points around the surface that the codes make, where the scan does not show it, and well under it
+    everywhere, and the logits there: a scan with holes says little of what is deep inside."""
     wearer, network, subject = start.wearer, start.network, start.subject
     if start.evidence.solids is not None:
         return _Held(subject.betas.new_empty(0, 3), subject.betas.new_empty(0))
@@ -158,5 +160,6 @@ def _held_points(start: Guess, rng: np.random.Generator) -> _Held:
     hidden = torch.from_numpy(~Showing.of(posed.cpu().double().numpy(), start.evidence).shown).to(skin.device)
     around = mesh.vertices[hidden].repeat(HELD_COPIES, 1)
     around = around + torch.from_numpy(HELD_SIGMA * rng.normal(size=tuple(around.shape))).to(around)
-    neutral = network.to_neutral(around[None], subject.betas)
+    depth = torch.from_numpy(rng.uniform(*HELD_DEPTH, (len(mesh.vertices), 1))).to(around)
+    neutral = network.to_neutral(torch.cat([around, mesh.vertices - depth * mesh.normals])[None], subject.betas)
     return _Held(neutral[0], network.occupancy_neutral(neutral, subject)[0][0])
