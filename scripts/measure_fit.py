@@ -25,6 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from gdna.body.open_body import open_body
+from gdna.data.scan_body import pose_scan_body
+from gdna.data.solid import with_filled_mouth
 from gdna.fit.given_body import given_body, joint_error_mm, scan_with_body
 from gdna.fit.person import FittedAvatar, find_codes, finish
 from gdna.fit.person_settings import FitSettings
@@ -46,7 +49,10 @@ def fit_both(model: Model, pack: ScanPack, name: str, settings: FitSettings) -> 
     """Measures of codes alone, then of both kinds of fit; the second goes on from the first. Seconds are of the wall
     clock, from the scan's decoding to the last measure; `stages` of parts of it."""
     started = time.monotonic()
-    raw, params = scan_with_body(pack.read(pack.find(name)).to_scan())
+    scan = pack.read(pack.find(name)).to_scan()
+    under = pose_scan_body(name, scan.betas, scan.joint_rotations, open_body())
+    scan = with_filled_mouth(scan, under.posed.vertices[0].numpy(), open_body())  # as the model has seen others
+    raw, params = scan_with_body(scan)
     registration = given_body(name, params, model.body)
     watch = Stages()
     found = find_codes(model, raw, registration, settings, watch, True)
