@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -165,7 +166,9 @@ def spread(args: argparse.Namespace) -> int:
     """Start `workers` processes a GPU (or on the CPU) and wait; returns how many of them failed."""
     count = args.workers * max(torch.cuda.device_count(), 1)
     shares = [[sys.executable, *sys.argv, "--workers", "0", "--tot", str(count), "--id", str(k)] for k in range(count)]
-    return sum(process.wait() != 0 for process in [subprocess.Popen(share) for share in shares])
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), str(args.threads))
+    started = [subprocess.Popen(share, env=os.environ | threads) for share in shares]
+    return sum(process.wait() != 0 for process in started)
 
 
 def main() -> None:
