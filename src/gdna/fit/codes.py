@@ -113,10 +113,12 @@ class Unknowns:
         change = self.change * self.unit
         return self.wearer.moved(self.wearer.joint_rotations + change[:-1], self.wearer.translation + change[-1])
 
-    def penalty(self, settings: FitSettings) -> Float[Tensor, ""]:
-        """Of unlikely codes and large corrections."""
-        penalty = settings.prior * self.offset.square().mean() + POSE_PRIOR * self.change.square().sum()
-        return penalty if self.beside is None else penalty + settings.style_prior * self.beside.square().mean()
+    def penalty(self, settings: FitSettings, doubt: float) -> Float[Tensor, ""]:
+        """Of unlikely codes, `doubt` times as heavy as the settings say, and of large corrections."""
+        unlikely = settings.prior * self.offset.square().mean()
+        if self.beside is not None:
+            unlikely = unlikely + settings.style_prior * self.beside.square().mean()
+        return doubt * unlikely + POSE_PRIOR * self.change.square().sum()
 
     def features(self) -> Float[Tensor, "1 C D H W"]:
         """The person's feature volume."""
@@ -161,7 +163,7 @@ def fit_shape(
             known = _Known.of(unknowns, evidence, settings, rng)
         loss, wrong = known.loss(unknowns, settings.points, rng)
         optimizer.zero_grad()
-        (loss + unknowns.penalty(settings)).backward()
+        (loss + unknowns.penalty(settings, evidence.doubt)).backward()
         optimizer.step()
         schedule.step()
         guess = partial(_guess, unknowns, evidence)

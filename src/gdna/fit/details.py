@@ -76,7 +76,7 @@ def fit_detail(guess: Guess, settings: FitSettings, watch: Watch) -> Float[Tenso
     seen = seen_normals(guess, MATCHED * settings.points, rng)
     if len(seen) == 0:
         return statistics.detail_mean
-    offset = torch.zeros_like(prior.mean).requires_grad_()
+    offset, weight = torch.zeros_like(prior.mean).requires_grad_(), guess.evidence.doubt * settings.prior
     optimizer = torch.optim.Adam([offset], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.detail_steps)
     for step in range(settings.detail_steps):
@@ -84,7 +84,7 @@ def fit_detail(guess: Guess, settings: FitSettings, watch: Watch) -> Float[Tenso
         normals = drawn.predicted(network.normal, prior.code(offset))
         cosine = (normals * drawn.normals).sum(-1).mean()
         optimizer.zero_grad()
-        (1 - cosine + settings.prior * offset.square().mean()).backward()
+        (1 - cosine + weight * offset.square().mean()).backward()
         optimizer.step()
         schedule.step()
         watch(Progress("detail", step + 1, settings.detail_steps, 1 - cosine.item(), "1 - cosine"))

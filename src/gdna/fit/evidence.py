@@ -28,6 +28,7 @@ THIN = 0.02  # metres under a surface: deeper may be behind a hand
 FREE = 0.3  # metres from the body: outside whatever is worn
 ALONG_RAY = (0.3, 0.99)  # of the way from a camera to the point it saw
 MIN_POINTS = 200
+DOUBT = 10.0  # of a scan that leaves much open
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Evidence:
     seen: Surface | None  # the part of it that nothing covers, be it a millimetre above
     solids: Solids | None  # that say what is inside; None: only the sides of the scan's surface and the body do
     noise: float = 0.0  # metres, along the normal; from `NOISY` on, surface points lie on smooth surfaces through many
+
+    @property
+    def doubt(self) -> float:
+        """How heavy priors on codes are: 1 where the scan says nearly everywhere what is inside, and without noise."""
+        return 1.0 if self.solids is not None and self.noise < NOISY else DOUBT
 
 
 def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng: np.random.Generator) -> Evidence:

@@ -21,9 +21,9 @@ class FitSettings:
     )
     starts: int = key(32, "training scans whose codes are tried as the start, beside the mean")
     detail_steps: int = key(80, "steps that look for the detail code, by the scan's normals")
-    prior: float = key(1e-2, "how much the codes are drawn to likely ones")
+    prior: float = key(3e-3, "how much the codes are drawn to likely ones; tenfold where a scan is noisy or open")
     styles: bool = key(True, "each layer of the generator is told its own, 896 numbers; false: z_shape tells them all")
-    style_prior: float = key(1e-2, "how much these are drawn to what z_shape tells")
+    style_prior: float = key(1e-3, "how much these are drawn to what z_shape tells; tenfold likewise")
     body_off: float | str = key(
         "auto", "degrees by which joints may be off, corrected with the codes; auto: 1 where the body is given, else 5"
     )
