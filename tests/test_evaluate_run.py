@@ -288,7 +288,7 @@ def test_changed_codes_change_one_thing(model):
 def test_the_page_stands_alone(evaluation):
     text = render_page(evaluation, [Column("older", "Inception v3", {"iou_train": 0.5, "broken": 7.0})])
     assert not re.search(r"""(src|href)=["'](?!data:)""", text)  # nothing is fetched
-    assert text.count("data:image/png;base64,") == 6  # people, neighbours, three kinds of scans, codes
+    assert text.count("data:image/png;base64,") == 7  # people, held-out scans, neighbours, three kinds of scans, codes
     assert "older" in text
     assert "0.500" in text
     assert "Feature networks differ" in text
