@@ -36,7 +36,7 @@ OF_SCANS = ("iou", "iou_near", "chamfer_mm", "normal_consistency", "f_score_1cm"
 OF_PEOPLE = ("floor", "redrawn", "normals", "raw")
 REQUIRED = (
     *(f"{name}_{of}" for name in ("frechet", "kernel", "precision", "recall") for of in OF_PEOPLE),
-    *(f"{name}_{of}" for name in OF_SCANS for of in ("train", "unseen_pose")),
+    *(f"{name}_{of}" for name in OF_SCANS for of in ("train", "unseen_pose", "held_out")),
     *(f"{name}_of_{HEALTH_OF}" for name in COUNTED),
     *(f"motion_{name}_deg" for name in ("pose", "change", "flicker", "turn")),
     "frechet_normals_by_floor", "frechet_raw_by_normals",
