@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,6 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from gdna.body.open_body import open_body
+from gdna.data.scan_body import pose_scan_body
+from gdna.data.solid import with_filled_mouth
 from gdna.fit.given_body import given_body, joint_error_mm, scan_with_body
 from gdna.fit.person import FittedAvatar, find_codes, finish
 from gdna.fit.person_settings import FitSettings
@@ -46,7 +50,10 @@ def fit_both(model: Model, pack: ScanPack, name: str, settings: FitSettings) -> 
     """Measures of codes alone, then of both kinds of fit; the second goes on from the first. Seconds are of the wall
     clock, from the scan's decoding to the last measure; `stages` of parts of it."""
     started = time.monotonic()
-    raw, params = scan_with_body(pack.read(pack.find(name)).to_scan())
+    scan = pack.read(pack.find(name)).to_scan()
+    under = pose_scan_body(name, scan.betas, scan.joint_rotations, open_body())
+    scan = with_filled_mouth(scan, under.posed.vertices[0].numpy(), open_body())  # as the model has seen others
+    raw, params = scan_with_body(scan)
     registration = given_body(name, params, model.body)
     watch = Stages()
     found = find_codes(model, raw, registration, settings, watch, True)
@@ -159,7 +166,9 @@ def spread(args: argparse.Namespace) -> int:
     """Start `workers` processes a GPU (or on the CPU) and wait; returns how many of them failed."""
     count = args.workers * max(torch.cuda.device_count(), 1)
     shares = [[sys.executable, *sys.argv, "--workers", "0", "--tot", str(count), "--id", str(k)] for k in range(count)]
-    return sum(process.wait() != 0 for process in [subprocess.Popen(share) for share in shares])
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), str(args.threads))
+    started = [subprocess.Popen(share, env=os.environ | threads) for share in shares]
+    return sum(process.wait() != 0 for process in started)
 
 
 def main() -> None:

@@ -28,10 +28,11 @@ from gdna.fit.evidence import gather
 from gdna.fit.given_body import given_body, joint_error_mm
 from gdna.fit.matching import match
 from gdna.fit.measure import measure
+from gdna.fit.meshwork import neighbour_matrix
 from gdna.fit.person_settings import FitSettings
 from gdna.fit.progress import Guess, unwatched
 from gdna.fit.refine import refine
-from gdna.fit.residual import add_residual, neighbour_matrix, smooth_displacements
+from gdna.fit.residual import add_residual, smooth_displacements
 from gdna.fit.samples import RootTable, Samples
 from gdna.fit.types import Placement, RawScan
 from gdna.fit.wearer import Wearer

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from gdna import api
 from gdna.apps import cli
@@ -20,13 +21,18 @@ from gdna.extract.pose import pose_mesh
 from gdna.fit.codes import Unknowns, fit_shape
 from gdna.fit.evidence import Evidence, gather
 from gdna.fit.folder_report import note_failure, write_summary
+from gdna.fit.framing import framed
 from gdna.fit.person_settings import FitSettings
 from gdna.fit.phantoms import emptiness, find_phantoms
-from gdna.fit.smoothing import NOISY, roughness, smoothed
+from gdna.fit.progress import Guess, unwatched
+from gdna.fit.refine import _held_points, refine
+from gdna.fit.settings import RegisterSettings
+from gdna.fit.showing import Showing
+from gdna.fit.smoothing import NOISY, calmed, roughness, smoothed
 from gdna.fit.types import Placement, RawScan
 from gdna.fit.wearer import Wearer
 from gdna.geometry.mesh import sample_surface
-from gdna.types import BodyParams
+from gdna.types import BodyParams, Codes
 
 HERE = Placement(1.0, np.eye(3), np.zeros(3))
 SMALL = FitSettings(steps=3, starts=2, detail_steps=2, samples=4000, points=400, mesh_resolution=48, report_points=2000)
@@ -155,7 +161,64 @@ def test_noise_is_told_and_taken_away():
             assert (directions * normals).sum(1).mean() > 0.98
 
 
-def test_noisy_meshes_are_smoothed(scan, skin):
+def test_a_noisy_mesh_is_calmed_and_its_layers_stay_apart():
+    ball, rng = trimesh.creation.icosphere(5), np.random.default_rng(0)
+    normals = np.asarray(ball.vertices)
+    vertices = np.concatenate([0.15 * normals, 0.142 * normals])  # edges of 5 mm, layers 8 mm apart
+    faces = np.concatenate([ball.faces, np.asarray(ball.faces) + len(normals)])
+    noisy = vertices + 0.003 * rng.normal(size=vertices.shape)
+    outer, inner = np.linalg.norm(calmed(noisy, faces, 0.0017), axis=1).reshape(2, -1)
+    assert np.abs(outer - 0.15).mean() < 0.5 * np.abs(np.linalg.norm(noisy[: len(normals)], axis=1) - 0.15).mean()
+    assert outer.mean() == pytest.approx(0.15, abs=5e-4)  # m: it does not shrink
+    assert (outer > inner).mean() > 0.99
+    assert np.abs(calmed(vertices, faces, 0.0) - vertices).max() < 1e-9
+
+
+def test_registration_sees_a_noisy_mesh_calmed(skin):
+    """In millimetres; normals are those of the person, not of the noise."""
+    noisy = 1000 * (skin.vertices + 0.008 * np.random.default_rng(0).normal(size=skin.vertices.shape))
+    frame = framed(RawScan("noisy", noisy, skin.faces, None), RegisterSettings(), torch.device("cpu"))
+    points = frame.points.double().numpy() + frame.centre * frame.unit
+    distance, face, _ = nearest_points(points, skin)
+    assert np.sqrt(distance).mean() < 0.005  # m
+    cosine = (frame.normals.double().numpy() * skin.normals()[face]).sum(1)
+    assert cosine.mean() > 0.8
+
+
+def test_holes_are_told_from_what_is_shown(skin):
+    chest = np.linalg.norm(skin.vertices[skin.faces].mean(1) - [0.0, 0.1, 0.1], axis=1) < 0.12
+    assert 20 < chest.sum() < len(chest) / 2
+    raw = RawScan("hole", skin.vertices, skin.faces[~chest], None)
+    found = gather(raw, HERE, skin, 60_000, np.random.default_rng(0))
+    middle = skin.vertices[skin.faces].mean(1)
+    over = middle + 0.01 * skin.normals()
+    inner = np.linalg.norm(middle - [0.0, 0.1, 0.1], axis=1) < 0.08
+    assert Showing.of(over[inner], found).shown.mean() < 0.1
+    showing = Showing.of(over[~chest], found)
+    assert showing.shown.mean() > 0.9
+    assert np.median(showing.above) == pytest.approx(0.01, abs=1e-3)
+
+
+def test_refining_holds_what_the_scan_does_not_show(model, wearer, scan, skin):
+    middle = scan.vertices[scan.faces].mean(1)
+    hole = middle[:, 2] < middle[:, 2].mean()  # no back
+    raw = RawScan("front", scan.vertices, scan.faces[~hole], None)
+    found = gather(raw, HERE, skin, 20_000, np.random.default_rng(0))
+    person = model.training_person(2)
+    subject = model.network.subject(Codes(person.z_shape[None], person.z_detail[None]), wearer.betas[None])
+    start = Guess(model.network, subject, wearer, found)
+    held = _held_points(start, np.random.default_rng(0))
+    assert len(held.logits) > 500
+    assert found.solids is None
+    assert held.neutral[:, 2].median() < middle[:, 2].mean()
+    assert (held.logits > 0).float().mean() > 0.6  # many lie under the surface
+    assert held.change(held.logits) < held.change(-held.logits)
+    refined = refine(start, replace(SMALL, refine_steps=30, points=1000), unwatched)
+    answers = refined.network.occupancy_neutral(held.neutral[None], refined.subject)[0][0]
+    assert ((answers > 0) == (held.logits > 0)).float().mean() > 0.9
+
+
+def test_noisy_points_are_smoothed(scan, skin):
     vertices, faces = torch.from_numpy(scan.vertices), torch.from_numpy(scan.faces)
     rng = np.random.default_rng(0)
     points = sample_surface(vertices, faces, 30_000, torch.Generator().manual_seed(0)).points.numpy()

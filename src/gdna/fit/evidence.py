@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gdna.data.inside import Solids, components, inside
+from gdna.data.inside import Solids, components, inside, winding_number
 from gdna.data.surface import orient_outward, sample_outer, sample_surface
 from gdna.errors import GdnaError
 from gdna.evaluate.surface import Surface, nearest_points, outer_surface
 from gdna.fit.cleaning import floor, stray
 from gdna.fit.cloud import estimate_normals, turned_out
-from gdna.fit.smoothing import NOISY, roughness, smoothed
+from gdna.fit.smoothing import NOISY, calmed, roughness, smoothed
 from gdna.fit.types import Placement, RawScan
 
 FAR = 0.4  # metres from the body beyond which nothing is worn
@@ -58,7 +58,8 @@ def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng:
         noise = roughness(found.surface_points, found.surface_normals, rng)
         if noise < NOISY:
             return replace(found, noise=noise)
-        return _of_points(found.surface_points, found.surface_normals, noise, found.target, None, body, samples, rng)
+        calm = Surface(calmed(surface.vertices, surface.faces, noise), surface.faces)
+        return replace(_of_solid(calm, samples, rng), target=found.target, noise=noise)
     eye = None if raw.eye is None else placement(raw.eye[None].astype(np.float64))[0]
     normals = None if raw.normals is None else raw.normals @ placement.rotation.T
     points, normals = (
@@ -73,10 +74,6 @@ def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng:
 def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> bool:
     """Whether winding numbers decide nearly everywhere: no matter small holes, but not for half a person."""
     solids = Solids.of(surface.vertices, surface.faces)
-    if not solids.open:
-        return True
-    import igl
-
     low, high = surface.vertices.min(0), surface.vertices.max(0)
     on = sample_surface(surface.vertices, surface.faces, count, rng)[0]
     points = np.concatenate([rng.uniform(low, high, (count, 3)), on + NEAR_SIGMA[1] * rng.normal(size=on.shape)])
@@ -86,7 +83,7 @@ def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> b
         if area[part].sum() < MAIN_PART * area.sum():
             continue
         used, local = np.unique(surface.faces[part], return_inverse=True)
-        winding = igl.fast_winding_number(surface.vertices[used], local.reshape(-1, 3).astype(np.int64), points)
+        winding = winding_number(surface.vertices[used], local.reshape(-1, 3).astype(np.int64), points)
         undecided |= np.abs(winding - np.round(winding)) > UNDECIDED
     return bool(undecided.mean() < OPEN_AT)
 

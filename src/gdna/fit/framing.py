@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from gdna.fit.cleaning import person_points
 from gdna.fit.normals import steadied
 from gdna.fit.sampling import surface_points
 from gdna.fit.settings import AXES, UNITS, RegisterSettings
+from gdna.fit.smoothing import NOISY, calmed, roughness
 from gdna.fit.solve import Target
 from gdna.fit.types import RawScan
 
@@ -40,18 +41,18 @@ class Frame:
 
 
 def framed(raw: RawScan, settings: RegisterSettings, device: torch.device) -> Frame:
-    """Raises `GdnaError` where too few points of a person are left."""
-    points, normals = surface_points(raw, SAMPLES, settings.seed)
-    person = person_points(points) if len(points) >= FEWEST else np.ones(len(points), bool)
-    if person.sum() < FEWEST:
-        raise GdnaError(f"{raw.name}: {int(person.sum())} points of a person, expected at least {FEWEST}; is it one?")
-    order = np.random.default_rng(settings.seed).permutation(np.flatnonzero(person))
-    points = points[order]
+    """A noisy mesh is calmed first: its normals, which tell fronts from backs, are those of its noise. Raises
+    `GdnaError` where too few points of a person are left."""
+    points, normals = _person(raw, settings)
+    unit, free = _unit(_size(points), settings)
+    if raw.faces is not None and normals is not None:
+        noise = roughness(unit * points, normals, np.random.default_rng(settings.seed))
+        if noise > NOISY:
+            calm = calmed(unit * raw.points.astype(np.float64), raw.faces.astype(np.int64), noise) / unit
+            points, normals = _person(replace(raw, points=calm), settings)
     if normals is not None:
-        normals = steadied(points, normals[order])
+        normals = steadied(points, normals)
     centre = points.mean(0)
-    size = float(np.sqrt(((points - centre) ** 2).sum(1).mean()))
-    unit, free = _unit(size, settings)
 
     def tensor(values: Float[np.ndarray, "*n"]) -> Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(device)
@@ -64,6 +65,23 @@ def framed(raw: RawScan, settings: RegisterSettings, device: torch.device) -> Fr
         unit=unit,
         free_scale=free,
     )
+
+
+def _person(
+    raw: RawScan, settings: RegisterSettings
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"] | None]:
+    """Points of the person and their normals, shuffled."""
+    points, normals = surface_points(raw, SAMPLES, settings.seed)
+    person = person_points(points) if len(points) >= FEWEST else np.ones(len(points), bool)
+    if person.sum() < FEWEST:
+        raise GdnaError(f"{raw.name}: {int(person.sum())} points of a person, expected at least {FEWEST}; is it one?")
+    order = np.random.default_rng(settings.seed).permutation(np.flatnonzero(person))
+    return points[order], None if normals is None else normals[order]
+
+
+def _size(points: Float[np.ndarray, "n 3"]) -> float:
+    """Root mean square distance from the middle."""
+    return float(np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean()))
 
 
 def _unit(size: float, settings: RegisterSettings) -> tuple[float, bool]:

@@ -17,13 +17,14 @@ from torch.nn.functional import softplus
 from gdna.deform.blend import blend_transforms, transform
 from gdna.extract.avatar_mesh import body_box
 from gdna.fit.evidence import Evidence
+from gdna.fit.showing import Showing
 from gdna.fit.wearer import Wearer
 from gdna.model.avatar_model import AvatarModel
 from gdna.types import Subject
 
 CANDIDATES = 60_000  # canonical points
 WORST = 0.5  # of the points that are kept are those where the model is most wrong, the others any
-KNOWN = 0.05  # metres from an open scan's surface: farther away its holes decide which side a point is on
+KNOWN = 0.05  # metres above an open scan's surface: higher up there may be something that it does not show
 WEIGHT = 0.2  # of a step's loss
 AT_ONCE = 2**14
 
@@ -72,13 +73,7 @@ def find_phantoms(
 
 def _outside(points: Float[np.ndarray, "N 3"], evidence: Evidence) -> Bool[np.ndarray, " N"]:
     """What the scan says is outside."""
-    from scipy.spatial import cKDTree
-
     if evidence.solids is not None:
         return ~evidence.solids.contain(points)
-    distance, index = cKDTree(evidence.surface_points).query(points, distance_upper_bound=KNOWN)
-    known = np.flatnonzero(np.isfinite(distance))
-    above = (points[known] - evidence.surface_points[index[known]]) * evidence.surface_normals[index[known]]
-    outside = np.zeros(len(points), bool)
-    outside[known[above.sum(1) > 0]] = True
-    return outside
+    showing = Showing.of(points, evidence)
+    return showing.shown & (showing.above > 0) & (showing.above < KNOWN)

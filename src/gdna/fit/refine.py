@@ -16,21 +16,25 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from gdna.deform.blend import blend_transforms, transform
+from gdna.extract.avatar_mesh import MeshQuality, extract_avatar
 from gdna.fit.codes import wrong_share
 from gdna.fit.details import seen_normals
 from gdna.fit.person_settings import FitSettings
 from gdna.fit.phantoms import emptiness, find_phantoms
 from gdna.fit.progress import Guess, Progress, Watch
 from gdna.fit.samples import RootTable, Samples, both
+from gdna.fit.showing import Showing
 from gdna.model.avatar_model import AvatarModel
 
 NEAR_SHARE = 0.85  # of the points of a step
 FEATURE_RATE, FIELD_RATE = 2e-2, 1e-3
 FEATURE_PRIOR = 1e-4  # of the squared residual of the feature volume
-HELD = 1e-3  # weight of the squared change of logits where the scan says nothing
-HELD_AT = 0.08  # metres from the scan's surface to the skin there
-HELD_SIGMA = 0.02  # metres around the body, where such points are looked for
-HELD_SHARE, HELD_TRIES = 0.25, 4  # as many points more a step; times those of a step are tried
+HELD = 0.5  # weight of the cross entropy against what the codes say, where the scan says nothing
+HELD_SIGMA = 0.01  # metres around the codes' surface, where such points are
+HELD_DEPTH = (0.02, 0.06)  # metres under it
+HELD_CELLS, HELD_COPIES = 128, 4  # of the mesh whose vertices they lie around; points a vertex
+HELD_SHARE = 0.25  # as many points more a step
 EMPTY, EMPTY_SHARE = 4, 0.15  # points that shall be empty: times those of a step, and as many more a step
 NORMAL_SHARE = 0.5  # as many steps for the normal field
 NORMAL_RATE = 5e-4
@@ -48,6 +52,11 @@ class _Held:
         some = rng.integers(0, len(self.logits), count) if len(self.logits) else np.zeros(0, np.int64)
         index = torch.from_numpy(some).to(self.logits.device)
         return _Held(self.neutral[index], self.logits[index])
+
+    def change(self, logits: Float[Tensor, " N"]) -> Float[Tensor, ""]:
+        """Cross entropy of other logits at these points, mean."""
+        wanted = self.logits.sigmoid()
+        return binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / max(len(wanted), 1)
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ def refine(start: Guess, settings: FitSettings, watch: Watch) -> Guess:
     rng = np.random.default_rng(settings.seed)
     tuned = copy.deepcopy(start.network).requires_grad_(False)
     tuned.occupancy.requires_grad_(True)
-    known, held = _known_points(start), _held_points(start, settings.points, rng)
+    known, held = _known_points(start), _held_points(start, rng)
     phantoms = find_phantoms(start.network, start.subject, start.wearer, start.evidence, EMPTY * settings.points, rng)
     features = start.subject.features
     residual = torch.zeros_like(features).requires_grad_()
@@ -88,7 +97,7 @@ def refine(start: Guess, settings: FitSettings, watch: Watch) -> Guess:
         roots, others, empty = answers.split([len(points) for points in asked])
         logits = drawn.table.largest(roots)
         loss = binary_cross_entropy_with_logits(logits, drawn.inside) + FEATURE_PRIOR * residual.square().mean()
-        loss = loss + emptiness(empty) + HELD * (others - still.logits).square().sum() / max(len(others), 1)
+        loss = loss + emptiness(empty) + HELD * still.change(others)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -139,15 +148,18 @@ def _known_points(start: Guess) -> _Known:
 
 
 @torch.no_grad()
-def _held_points(start: Guess, count: int, rng: np.random.Generator) -> _Held:
-    """Neutral points around the body, as it is posed far from all that the scan shows, and the logits there."""
-    from scipy.spatial import cKDTree
-
-    wearer = start.wearer
-    vertices = wearer.vertices_canonical
-    index = torch.from_numpy(rng.integers(0, len(vertices), HELD_TRIES * count)).to(vertices.device)
-    noise = torch.from_numpy(HELD_SIGMA * rng.normal(size=(len(index), 3))).to(vertices)
-    distance = cKDTree(start.evidence.surface_points).query(wearer.vertices()[index].cpu().numpy())[0]
-    far = torch.from_numpy(distance > HELD_AT).to(vertices.device)
-    neutral = start.network.to_neutral((vertices[index] + noise)[far][None], start.subject.betas)
-    return _Held(neutral[0], start.network.occupancy_neutral(neutral, start.subject)[0][0])
+def _held_points(start: Guess, rng: np.random.Generator) -> _Held:
+    """Neutral points around the surface that the codes make, where the scan does not show it, and well under it
+    everywhere, and the logits there: a scan with holes says little of what is deep inside."""
+    wearer, network, subject = start.wearer, start.network, start.subject
+    if start.evidence.solids is not None:
+        return _Held(subject.betas.new_empty(0, 3), subject.betas.new_empty(0))
+    skin, joints = wearer.vertices_canonical, wearer.joints_canonical
+    mesh = extract_avatar(network, subject, skin, joints, wearer.parents, HELD_CELLS, MeshQuality("coarse"))
+    posed = transform(blend_transforms(mesh.skin_weights[None], wearer.transforms()[None])[0], mesh.vertices)
+    hidden = torch.from_numpy(~Showing.of(posed.cpu().double().numpy(), start.evidence).shown).to(skin.device)
+    around = mesh.vertices[hidden].repeat(HELD_COPIES, 1)
+    around = around + torch.from_numpy(HELD_SIGMA * rng.normal(size=tuple(around.shape))).to(around)
+    depth = torch.from_numpy(rng.uniform(*HELD_DEPTH, (len(mesh.vertices), 1))).to(around)
+    neutral = network.to_neutral(torch.cat([around, mesh.vertices - depth * mesh.normals])[None], subject.betas)
+    return _Held(neutral[0], network.occupancy_neutral(neutral, subject)[0][0])

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import cg
 from torch import Tensor
 
 from gdna.deform.blend import blend_transforms, transform
 from gdna.evaluate.surface import nearest_points
 from gdna.fit.evidence import Evidence
+from gdna.fit.meshwork import neighbour_matrix
 from gdna.fit.progress import Progress, Watch
-from gdna.fit.smoothing import NOISY
 from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.geometry.mesh import vertex_normals
 from gdna.types import AvatarMesh
@@ -62,20 +62,14 @@ def onto_scan(
     """Posed vertices drawn to the scan in rounds, first stiffly, then freely (Amberg et al., CVPR 2007, with
     translations for their affine maps)."""
     moved, neighbours = vertices, neighbour_matrix(faces, len(vertices))
-    rounds = [stiffness for stiffness in STIFFNESS if stiffness >= least_stiffness(evidence.noise)]
-    for step, stiffness in enumerate(rounds):
+    for step, stiffness in enumerate(STIFFNESS):
         pull = pull_of(moved, faces, evidence, reach)
         wanted = moved + pull.offsets - vertices
         moved = vertices + smooth_displacements(wanted, pull.weights, neighbours, stiffness, moved - vertices)
         length = np.linalg.norm(pull.offsets, axis=1)[pull.weights > 0]
         error = 1000 * float(length.mean()) if len(length) else 0.0
-        watch(Progress("residual", step + 1, len(rounds), error, "mm"))
+        watch(Progress("residual", step + 1, len(STIFFNESS), error, "mm"))
     return moved
-
-
-def least_stiffness(noise: float) -> float:
-    """Of the last round: what is left of a scan's noise (metres) is not carried into the mesh."""
-    return 0.0 if noise < NOISY else min((noise / NOISY) ** 2, STIFFNESS[0])
 
 
 def pull_of(
@@ -101,15 +95,6 @@ def pull_of(
     near = (np.linalg.norm(offsets, axis=1) < reach) & (aside < RIM * usual)
     weights = np.where(near & (cosine > AGREES), cosine, 0.0)
     return Pull(np.where(weights[:, None] > 0, offsets, 0.0), weights)
-
-
-def neighbour_matrix(faces: Int[np.ndarray, "F 3"], count: int) -> csr_array:
-    """1 for every two of `count` vertices that share an edge."""
-    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    both = (np.concatenate([ends[:, 0], ends[:, 1]]), np.concatenate([ends[:, 1], ends[:, 0]]))
-    pairs = coo_array((np.ones(len(both[0])), both), shape=(count, count)).tocsr()
-    pairs.data[:] = 1
-    return pairs
 
 
 def smooth_displacements(

@@ -23,7 +23,7 @@ class Verdict:
 
 NEAR = 0.05  # metres from the body and its usual clothes
 EXPLAINED = 0.80
-RESIDUAL_MM = 15.0  # of 19 registrations, the 9 within 2 cm had up to 14.5, 8 of the 10 others 16 or more
+RESIDUAL_MM = 15.0  # of 21 registrations, the 10 within 2 cm had up to 14.5, 10 of the 11 others 16 or more
 MARGIN = 0.02  # of the cost
 UNLIKE = 0.04  # metres between the joints of two hypotheses, in the mean, from which they are not the same
 SEEN = 0.35
