@@ -182,11 +182,11 @@ def _told(settings: Mapping[str, Any]) -> str:
         "skinning": ("scans",),
         "motion": ("motion", "mesh_resolution"),
     }
-    parts = settings["parts"]
-    return "; ".join(
-        f"{part}: " + ", ".join(f"{k} {settings[k]}" for k in of_part[part] if settings.get(k) is not None)
-        for part in parts
-    )
+    told = []
+    for part in settings["parts"]:
+        kept = (f"{key} {settings[key]}" for key in of_part[part] if settings.get(key) is not None)
+        told.append(f"{part}: {', '.join(kept)}")
+    return "; ".join(told)
 
 
 if __name__ == "__main__":

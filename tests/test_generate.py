@@ -66,6 +66,7 @@ def scene(model, seed=0, frames=12, start=None):
         frames,
         segment=4,
         random_betas=True,
+        novelty=0.3,
         generator=torch.Generator().manual_seed(seed),
     )
 

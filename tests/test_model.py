@@ -13,7 +13,7 @@ from gdna.errors import GdnaError
 from gdna.geometry.rotations import axis_angle_to_matrix, rigid
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model, save_checkpoint
-from gdna.model.codes import CodeStatistics, sample_codes
+from gdna.model.codes import sample_codes
 from gdna.model.config import MlpConfig, ModelConfig, NormalConfig, OccupancyConfig, from_dict, to_dict
 from gdna.model.training_state import TrainingState, load_training_state, save_training_state
 from gdna.types import Codes
@@ -159,16 +159,28 @@ def test_weights_at_asks_the_neutral_point(model, scene):
     assert skin(points, transforms, model.weights_at(subject)).shape == points.shape
 
 
-def test_random_codes_follow_the_learned_gaussian(model):
-    statistics = CodeStatistics.of(model)
-    codes = sample_codes(model, 4000, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(codes.shape.std(0), statistics.shape_std, rtol=0.1, atol=0)
-    torch.testing.assert_close(codes.detail.mean(0), statistics.detail_mean, rtol=0, atol=0.02)
-    same = sample_codes(model, 4000, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("novelty", [0.3, 1.0])
+def test_random_codes_have_the_learned_codes_mean_and_covariance(model, novelty):
+    codes = sample_codes(model, 20_000, torch.Generator().manual_seed(0), novelty)
+    for drawn, table in zip((codes.shape, codes.detail), (model.z_shapes.weight, model.z_details.weight), strict=True):
+        learned = table.detach()
+        size = learned.std(0).mean()
+        torch.testing.assert_close(drawn.mean(0), learned.mean(0), rtol=0, atol=0.05 * float(size))
+        # the spread of so few people depends on whether one is divided by n or by n - 1
+        expected = learned.T.cov(correction=0) * (1 + novelty**2 / (len(learned) - 1))
+        torch.testing.assert_close(drawn.T.cov(), expected, rtol=0, atol=0.05 * float(size) ** 2)
+    same = sample_codes(model, 20_000, torch.Generator().manual_seed(0), novelty)
     assert torch.equal(codes.shape, same.shape)
-    assert torch.equal(sample_codes(model, 1, torch.Generator(), 0.0).shape[0], statistics.shape_mean)
+
+
+def test_random_people_without_novelty_are_training_people(model):
+    codes = sample_codes(model, 20, torch.Generator().manual_seed(0), novelty=0.0)
+    apart = torch.cdist(codes.shape, model.z_shapes.weight.detach())
+    assert (apart.min(1).values < 1e-5).all()
+    who = apart.argmin(1)
+    torch.testing.assert_close(codes.detail, model.z_details.weight.detach()[who])
     with pytest.raises(GdnaError, match="at least 2"):
-        CodeStatistics.of(AvatarModel(replace(SMALL, num_people=1)))
+        sample_codes(AvatarModel(replace(SMALL, num_people=1)), 1, torch.Generator())
 
 
 def test_config_round_trip_and_unknown_names():

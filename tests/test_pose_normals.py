@@ -21,7 +21,7 @@ from gdna.model.avatar_model import AvatarModel, bone_tree
 from gdna.model.checkpoint import load_model, save_checkpoint
 from gdna.model.config import MlpConfig, ModelConfig, NormalConfig, OccupancyConfig, from_dict
 from gdna.objectives import normal_loss
-from gdna.train.fine import posed_normals
+from gdna.train.fine_losses import posed_normals
 from gdna.types import BodyParams, Subject
 
 BLIND = replace(

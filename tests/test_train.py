@@ -41,7 +41,8 @@ from gdna.train.coarse import Room, coarse_losses, new_model, train_coarse
 from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
 from gdna.train.critic import Critic
 from gdna.train.empty_space import EmptySpace
-from gdna.train.fine import follow, normal_maps, refinable, train_fine
+from gdna.train.fine import follow, refinable, train_fine
+from gdna.train.fine_losses import normal_maps
 from gdna.train.run_state import RunFolder, finished
 from gdna.train.schedule import Schedule, generator_for, learning_rate_factor
 from gdna.train.settings import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from gdna.apps.batch import in_order
-from gdna.apps.config import OUTPUTS, DataModule, Evaluate
+from gdna.apps.config import OPEN_SCANS, OUTPUTS, DataModule, Evaluate, Poses, Split
 from gdna.apps.opened_model import open_model
 from gdna.apps.preprocess import find_readers
 from gdna.apps.progress import track
@@ -74,11 +74,16 @@ def find_data(model: Model, names: tuple[str, ...], keys: Evaluate) -> Evaluatio
 
 
 def readers(datamodule: DataModule, scans: str | None) -> Readers:
-    """How scans of a folder are read; the training scans' folder may be missing."""
-    folder = datamodule.scans_path if scans is None else scans
-    if scans is None and not Path(folder).is_dir():
+    """How scans of a folder or a pack are read, whoever and in whichever pose; the training scans may be missing."""
+    every = replace(datamodule, split=Split.all, poses=Poses.all, data_list=None)
+    if scans is not None:
+        return find_readers(replace(every, scans_path=scans))
+    if not Path(datamodule.scans_path).exists() and datamodule.scans_path != OPEN_SCANS:
         return {}
-    return find_readers(replace(datamodule, scans_path=folder))
+    try:
+        return find_readers(every)
+    except GdnaError:
+        return {}
 
 
 def _print(evaluation: Evaluation) -> None:

@@ -27,7 +27,8 @@ from gdna.train.coarse import CoarseLearner, Room
 from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
 from gdna.train.critic import Critic
 from gdna.train.empty_space import EmptySpace
-from gdna.train.fine import CRITIC_BETAS, FINE_STEPS, FineInputs, FineLearner, Players, refinable
+from gdna.train.fine import CRITIC_BETAS, FINE_STEPS, FineLearner, Players, refinable
+from gdna.train.fine_losses import FineInputs
 from gdna.train.loading import to_device
 from gdna.train.settings import LossSettings
 from gdna.train.stepping import adam

@@ -29,7 +29,7 @@ class FusedSettings:
     """The search of the fused backend around that on the grid."""
 
     steps: int = 12  # on the grid
-    near: float = 1e-3  # residual on the grid at which a start ends, metres: about what the grid is off
+    near: float = 2e-3  # residual on the grid at which a start ends, metres: about what the grid is off
     candidate: float = 0.01  # residual on the grid, metres, that is worth polishing
     merge: float = 2e-3  # candidates closer than this are one, metres
     evaluations: tuple[int, ...] = (3, 3, 6)  # of the networks per candidate, then of those that did not converge

@@ -42,6 +42,7 @@ class Scene:
     frames: int
     segment: int
     random_betas: bool
+    novelty: float  # of random people
     generator: torch.Generator
 
     @property
@@ -90,7 +91,7 @@ def thetas(scene: Scene) -> Iterator[Frame]:
 
 def sample(scene: Scene) -> Iterator[Frame]:
     """Random people (or the one given), each in a random pose of the motion."""
-    drawn = scene.model.draw(scene.frames, scene.generator, scene.random_betas)
+    drawn = scene.model.draw(scene.frames, scene.generator, scene.random_betas, scene.novelty)
     poses = torch.randint(len(scene.motion.translation), (scene.frames,), generator=scene.generator)
     for number, pose in enumerate(poses.tolist()):
         person, key = (scene.start, number == 0) if scene.start else (drawn[number], True)

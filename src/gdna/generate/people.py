@@ -18,6 +18,7 @@ from gdna.fields.generator import STYLES
 from gdna.generate.animation import Animation, animate
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.codes import sample_codes
+from gdna.model.config import NOVELTY
 from gdna.types import AvatarMesh, BodyParams, Codes, Motion
 
 RESOLUTION = 256  # cells along the longest side of a mesh that is looked at closely
@@ -46,13 +47,18 @@ class Model:
         """The body's vertices that its faces use, ascending."""
         return self.body.faces.unique()
 
-    def sample(self, count: int, seed: int = 0, random_betas: bool = True) -> tuple[Person, ...]:
-        """Random people, the same for the same seed; with `random_betas` each has a training person's body shape."""
-        return self.draw(count, torch.Generator().manual_seed(seed), random_betas)
+    def sample(
+        self, count: int, seed: int = 0, random_betas: bool = True, novelty: float = NOVELTY
+    ) -> tuple[Person, ...]:
+        """Random people, the same for the same seed; with `random_betas` each has a training person's body shape.
+        `novelty` in [0, 1]: how little is left of any training person's clothes (see `sample_codes`)."""
+        return self.draw(count, torch.Generator().manual_seed(seed), random_betas, novelty)
 
-    def draw(self, count: int, generator: torch.Generator, random_betas: bool = True) -> tuple[Person, ...]:
+    def draw(
+        self, count: int, generator: torch.Generator, random_betas: bool = True, novelty: float = NOVELTY
+    ) -> tuple[Person, ...]:
         """As `sample`, from a generator."""
-        codes = sample_codes(self.network, count, generator)
+        codes = sample_codes(self.network, count, generator, novelty)
         index = torch.randint(len(self.betas), (count,), generator=generator)
         betas = self.betas[index] * float(random_betas)
         return tuple(self.person(betas[i], codes.shape[i], codes.detail[i]) for i in range(count))

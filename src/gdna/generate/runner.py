@@ -100,6 +100,7 @@ def open_scene(model: Model, settings: GenerateSettings) -> Scene:
         frames=settings.frames,
         segment=settings.segment,
         random_betas=settings.random_betas,
+        novelty=settings.novelty,
         generator=torch.Generator().manual_seed(settings.seed),
     )
 

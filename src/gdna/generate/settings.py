@@ -7,6 +7,7 @@ from enum import Enum
 
 from gdna.errors import GdnaError
 from gdna.keys import HELP, key
+from gdna.model.config import NOVELTY
 
 GEOMETRIES = ("fine", "coarse")
 
@@ -33,6 +34,7 @@ class GenerateSettings:
     frame_rate: float | str = key("auto", "frames a second; auto: 30 for thetas, 4 for sample, 15 otherwise")
     motion: str = key("dance_a", "a shipped clip by name, or a file (AMASS npz, AIST++ pkl, BVH)")
     random_betas: bool = key(True, "interp and sample: each person has the body shape of a random training person")
+    novelty: float = key(NOVELTY, "of random people: 0: training people as they are; 1: nothing is left of any of them")
     image_size: int = key(256, "pixels; a film is twice as wide: shaded and normals")
     mesh_resolution: int | str = key("auto", "cells along the longest side; auto: 256; 128 on a CPU but for thetas")
     geometry: str = key("fine", "of saved files: fine: folds move vertices; coarse: folds are in the normals only")
@@ -44,6 +46,8 @@ class GenerateSettings:
     def __post_init__(self) -> None:
         if self.geometry not in GEOMETRIES:
             raise GdnaError(f"geometry={self.geometry}: expected fine or coarse")
+        if not 0 <= self.novelty <= 1:
+            raise GdnaError(f"novelty={self.novelty}: expected 0 to 1")
         for name in ("frames", "segment", "image_size", "save_limit"):
             if getattr(self, name) < 1:
                 raise GdnaError(f"{name}={getattr(self, name)}: expected 1 or more")

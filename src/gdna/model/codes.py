@@ -1,7 +1,8 @@
-"""New people: draws from the diagonal Gaussian of the learned codes."""
+"""New people: draws from the learned codes."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from gdna.errors import GdnaError
 from gdna.model.avatar_model import AvatarModel
+from gdna.model.config import NOVELTY
 from gdna.types import Codes
 
 
@@ -24,20 +26,36 @@ class CodeStatistics:
 
     @staticmethod
     def of(model: AvatarModel) -> CodeStatistics:
-        shapes, details = model.z_shapes.weight.detach(), model.z_details.weight.detach()
-        if len(shapes) < 2:
-            raise GdnaError(
-                f"the model was trained on {len(shapes)} person; random people need at least 2, train on more"
-            )
+        shapes, details = learned_codes(model)
         return CodeStatistics(shapes.mean(0), shapes.std(0), details.mean(0), details.std(0))
 
 
-def sample_codes(model: AvatarModel, count: int, generator: torch.Generator, std_scale: float = 1.0) -> Codes:
-    """`count` random people; `std_scale` 0 gives the mean person. Drawn on the generator's device."""
-    statistics = CodeStatistics.of(model)
+def sample_codes(model: AvatarModel, count: int, generator: torch.Generator, novelty: float = NOVELTY) -> Codes:
+    """`count` random people. Drawn on the generator's device.
 
-    def draw(mean: Tensor, std: Tensor) -> Tensor:
-        noise = torch.randn(count, len(mean), generator=generator, device=generator.device)
-        return mean + std * std_scale * noise.to(mean)
+    A smoothed bootstrap (Silverman and Young, Biometrika 1987): a training person's codes, shape and detail together,
+    drawn towards the mean by sqrt(1 - novelty^2), plus novelty times the difference of two people over sqrt 2. So mean
+    and covariance are those of the learned codes whatever the novelty; at 0 people are those of the training, at 1 none
+    of them is left. (The original draws each channel from a Gaussian of its own, which mixes a skirt's channels with
+    trousers'.) Raises `GdnaError` for a model of one person.
+    """
+    tables = learned_codes(model)
+    people, device = len(tables[0]), tables[0].device
+    base = torch.randint(people, (count,), generator=generator, device=generator.device).to(device)
+    chance = torch.rand(count, people, generator=generator, device=generator.device)
+    one, other = chance.topk(2).indices.to(device).unbind(1)  # two that differ
+    kept = math.sqrt(1 - novelty**2)
 
-    return Codes(draw(statistics.shape_mean, statistics.shape_std), draw(statistics.detail_mean, statistics.detail_std))
+    def mixed(codes: Float[Tensor, "n Z"]) -> Float[Tensor, "B Z"]:
+        mean = codes.mean(0)
+        return mean + kept * (codes[base] - mean) + novelty * (codes[one] - codes[other]) / math.sqrt(2)
+
+    return Codes(*(mixed(table) for table in tables))
+
+
+def learned_codes(model: AvatarModel) -> tuple[Float[Tensor, "n Z"], Float[Tensor, "n Zd"]]:
+    """Shape and detail codes of the training people. Raises `GdnaError` where they are too few to draw others."""
+    shapes, details = model.z_shapes.weight.detach(), model.z_details.weight.detach()
+    if len(shapes) < 2:
+        raise GdnaError(f"the model was trained on {len(shapes)} person; random people need at least 2, train on more")
+    return shapes, details

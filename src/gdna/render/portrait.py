@@ -41,8 +41,8 @@ class PortraitStudio:
     bounce: tuple[float, float, float] = (0.20, 0.19, 0.18)  # from the floor, to what looks down
     floor_shadow: float = 0.75  # how much of its shadows the floor shows
     pitch: float = math.radians(11)  # by which the camera looks down
-    half_width: float = 1.04  # metres
-    ground: float = 0.93  # of the picture's height, from above, where the feet are
+    half_width: float = 1.18  # metres: raised hands stay in the picture
+    ground: float = 0.95  # of the picture's height, from above, where the feet are
 
 
 STUDIO = PortraitStudio()

@@ -13,59 +13,27 @@ from jaxtyping import Bool, Float, Float16
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from gdna.data.batches import FineBatch
 from gdna.data.people import people_of
 from gdna.data.prepared import PreparedSet
-from gdna.deform.packing import pack, unpack
 from gdna.errors import GdnaError
 from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import FINE_PARTS, AvatarModel
 from gdna.model.checkpoint import load_extra, load_model
 from gdna.model.config import ModelConfig
 from gdna.model.training_state import TrainingState
-from gdna.objectives import code_loss, critic_loss, generator_loss, normal_loss, r1_penalty
 from gdna.train.coarse import Preview
 from gdna.train.critic import Critic
+from gdna.train.fine_losses import CriticLosses, FineInputs, FineLosses, critic_step, field_step
 from gdna.train.loading import open_set, to_device
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings, fine_settings
 from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
-from gdna.train.surface import SurfaceBatch, frozen_features, neutral_surface
+from gdna.train.surface import frozen_features, neutral_surface
 from gdna.train.validate import image_rows
-from gdna.types import Subject
 
 CRITIC_BETAS = (0.0, 0.99)
 FINE_STEPS = 10  # of the correspondence search, which the frozen skinning makes easy
-
-
-@dataclass(frozen=True)
-class FineLosses:
-    """Of the normal field; weighted, so that they add up to `total`."""
-
-    total: Float[Tensor, ""]
-    adversarial: Float[Tensor, ""]
-    normals: Float[Tensor, ""]
-    detail_code: Float[Tensor, ""]
-
-
-@dataclass(frozen=True)
-class CriticLosses:
-    """Of the critic; `r1` is zero where it was not computed, else weighted for all the steps it stands for."""
-
-    critic_total: Float[Tensor, ""]
-    critic: Float[Tensor, ""]
-    r1: Float[Tensor, ""]
-    real_logit: Float[Tensor, ""]
-    fake_logit: Float[Tensor, ""]
-
-
-@dataclass(frozen=True)
-class FineInputs:
-    """Everything that a step draws."""
-
-    batch: FineBatch
-    surface: SurfaceBatch | None  # None if no loss looks at points of the scans
 
 
 @dataclass(frozen=True)
@@ -194,88 +162,6 @@ def train_fine(
                 if preview is not None:
                     run.log_image("preview", preview(averaged), step)
         return run.folder.model
-
-
-def field_step(
-    model: AvatarModel,
-    critic: Critic,
-    inputs: FineInputs,
-    features: Float16[Tensor, "n C d h w"],
-    weights: LossSettings,
-    fabric: Fabric,
-    pixels: int | None = None,
-) -> tuple[Float[Tensor, "B 3 H W"] | None, FineLosses]:
-    """The normal maps that the model draws for the batch (None if no loss looks at them), and what is wrong with them
-    and with its normals. No view has more than `pixels` points of its person."""
-    batch, surface = inputs.batch, inputs.surface
-    codes = model.codes(batch.people, batch.indices)
-    detail = codes.detail
-    subject = Subject(batch.betas, codes.shape, detail, features[batch.indices].to(detail.dtype))
-    fake = normal_maps(model, batch, subject, fabric, pixels) if weights.looks_at_pictures else None
-    adversarial = torch.zeros((), device=detail.device)
-    if fake is not None and weights.lambda_gan:
-        with fabric.autocast():
-            logits = critic(fake)
-        adversarial = weights.lambda_gan * generator_loss(logits.float())
-    if surface is None:
-        assert fake is not None
-        drawn, wanted = (image.flatten(2).mT for image in (fake, batch.normal_maps))
-        normals = normal_loss(drawn, wanted, batch.cache_mask)
-    else:
-        drawn = posed_normals(model, surface.points_neutral, batch.bone_transforms, subject, fabric)
-        normals = normal_loss(drawn, surface.normals_posed, surface.found)
-    detail_code = weights.lambda_reg * code_loss(detail)
-    return fake, FineLosses(adversarial + normals + detail_code, adversarial, normals, detail_code)
-
-
-def normal_maps(
-    model: AvatarModel, batch: FineBatch, subject: Subject, fabric: Fabric, capacity: int | None = None
-) -> Float[Tensor, "B 3 H W"]:
-    """Posed normals at the cached points of each view, white (1) elsewhere, as in the scans' pictures. With the largest
-    number of points in a view as `capacity`, the device is not waited for."""
-    packed = pack(batch.cache_points, batch.cache_mask, capacity)
-    normals = posed_normals(model, packed.values, batch.bone_transforms_view, subject, fabric)
-    pixels = unpack(normals, packed, torch.ones_like(batch.cache_points))
-    return pixels.mT.unflatten(2, batch.normal_maps.shape[2:])
-
-
-def posed_normals(
-    model: AvatarModel,
-    points_neutral: Float[Tensor, "B N 3"],
-    bone_transforms: Float[Tensor, "B J 4 4"],
-    subject: Subject,
-    fabric: Fabric,
-) -> Float[Tensor, "B N 3"]:
-    """Unit normals with gradients to the normal field and the detail code."""
-    with fabric.autocast():
-        with torch.no_grad():
-            _, hidden = model.occupancy_neutral(points_neutral, subject)
-        return model.normals_posed(points_neutral, hidden, bone_transforms, subject).float()
-
-
-def critic_step(
-    critic: Critic,
-    real: Float[Tensor, "B 3 H W"],
-    fake: Float[Tensor, "B 3 H W"],
-    weights: LossSettings,
-    regularised: bool,
-    fabric: Fabric,
-) -> CriticLosses:
-    """What the critic gets wrong about scans and drawings; if `regularised`, with R1 for `d_reg_every` steps."""
-    leaf = real.detach().requires_grad_(regularised)
-    if regularised:
-        with fabric.autocast():
-            fake_logits = critic(fake).float()
-        real_logits = critic(leaf)  # second derivatives in full precision
-    else:
-        with fabric.autocast():
-            real_logits, fake_logits = critic(torch.cat([leaf, fake]), sets=2).float().chunk(2)
-    loss = weights.lambda_gan * critic_loss(real_logits, fake_logits)
-    r1 = torch.zeros_like(loss)
-    if regularised:
-        factor = weights.lambda_gan * weights.lambda_grad / 2 * weights.d_reg_every
-        r1 = factor * r1_penalty(real_logits, leaf)
-    return CriticLosses(loss + r1, loss, r1, real_logits.mean(), fake_logits.mean())
 
 
 def refinable(coarse: AvatarModel, config: ModelConfig | None, seed: int) -> AvatarModel:
