@@ -18,7 +18,6 @@ from gdna.data.inside import inside
 from gdna.data.scan_params import ScanParams
 from gdna.deform.implicit import attach_gradient
 from gdna.errors import GdnaError
-from gdna.evaluate.sets import evenly
 from gdna.evaluate.surface import Surface, nearest_points
 from gdna.export.avatar_npz import load_avatar
 from gdna.extract.pose import pose_mesh
@@ -52,9 +51,9 @@ def model():
 
 
 def known_person(model):
-    """As one of the training scans that are starts shows somebody."""
-    codes = trained_codes(model.network)
-    code = codes[evenly(len(codes), STARTS)[1]].detach()
+    """As one of the training scans that are starts shows somebody: the first, in T-shirt and leggings. Loose cloth has
+    places that two limbs could claim."""
+    code = trained_codes(model.network)[0].detach()
     return model.person(model.betas[0], code, model.network.z_details.weight.mean(0))
 
 
@@ -363,7 +362,7 @@ def test_own_mesh_goes_with_the_codes_it_belongs_to(model, naked):
     other = person.with_codes(z_shape=model.training_person(0).z_shape)
     assert other.own_mesh is None
     clip = Motion("still", torch.zeros(2, 24, 3), torch.zeros(2, 3), 1.0)
-    scene = Scene(model, clip, person, 2, 1, False, torch.Generator().manual_seed(0))
+    scene = Scene(model, clip, person, 2, 1, False, 0.3, torch.Generator().manual_seed(0))
     assert all(frame.person.own_mesh is None for frame in MODES[EvalMode.z_shape](scene))
     assert all(frame.person.own_mesh is naked for frame in MODES[EvalMode.thetas](scene))
 
