@@ -13,7 +13,7 @@ from gdna.errors import GdnaError
 from gdna.geometry.rotations import axis_angle_to_matrix, rigid
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model, save_checkpoint
-from gdna.model.codes import sample_codes
+from gdna.model.codes import sample_people
 from gdna.model.config import MlpConfig, ModelConfig, NormalConfig, OccupancyConfig, from_dict, to_dict
 from gdna.model.training_state import TrainingState, load_training_state, save_training_state
 from gdna.types import Codes
@@ -160,27 +160,30 @@ def test_weights_at_asks_the_neutral_point(model, scene):
 
 
 @pytest.mark.parametrize("novelty", [0.3, 1.0])
-def test_random_codes_have_the_learned_codes_mean_and_covariance(model, novelty):
-    codes = sample_codes(model, 20_000, torch.Generator().manual_seed(0), novelty)
-    for drawn, table in zip((codes.shape, codes.detail), (model.z_shapes.weight, model.z_details.weight), strict=True):
-        learned = table.detach()
-        size = learned.std(0).mean()
-        torch.testing.assert_close(drawn.mean(0), learned.mean(0), rtol=0, atol=0.05 * float(size))
-        # the spread of so few people depends on whether one is divided by n or by n - 1
-        expected = learned.T.cov(correction=0) * (1 + novelty**2 / (len(learned) - 1))
-        torch.testing.assert_close(drawn.T.cov(), expected, rtol=0, atol=0.05 * float(size) ** 2)
-    same = sample_codes(model, 20_000, torch.Generator().manual_seed(0), novelty)
-    assert torch.equal(codes.shape, same.shape)
+def test_random_people_have_the_learned_mean_and_covariance(model, novelty):
+    betas = torch.randn(len(model.z_shapes.weight), 5, generator=torch.Generator().manual_seed(1))
+    drawn = sample_people(model, betas, 20_000, torch.Generator().manual_seed(0), novelty)
+    of_training = torch.cat([model.z_shapes.weight.detach(), model.z_details.weight.detach(), betas], 1)
+    found = torch.cat([drawn.codes.shape, drawn.codes.detail, drawn.betas], 1)
+    size = of_training.std(0)
+    torch.testing.assert_close((found.mean(0) - of_training.mean(0)) / size, torch.zeros_like(size), rtol=0, atol=0.05)
+    # the spread of so few people depends on whether one is divided by n or by n - 1
+    expected = of_training.T.cov(correction=0) * (1 + novelty**2 / (len(betas) - 1))
+    torch.testing.assert_close(found.T.cov() / size[:, None] / size, expected / size[:, None] / size, rtol=0, atol=0.06)
+    same = sample_people(model, betas, 20_000, torch.Generator().manual_seed(0), novelty)
+    assert torch.equal(drawn.codes.shape, same.codes.shape)
 
 
 def test_random_people_without_novelty_are_training_people(model):
-    codes = sample_codes(model, 20, torch.Generator().manual_seed(0), novelty=0.0)
-    apart = torch.cdist(codes.shape, model.z_shapes.weight.detach())
+    betas = torch.randn(len(model.z_shapes.weight), 5, generator=torch.Generator().manual_seed(1))
+    drawn = sample_people(model, betas, 20, torch.Generator().manual_seed(0), novelty=0.0)
+    apart = torch.cdist(drawn.codes.shape, model.z_shapes.weight.detach())
     assert (apart.min(1).values < 1e-5).all()
     who = apart.argmin(1)
-    torch.testing.assert_close(codes.detail, model.z_details.weight.detach()[who])
+    torch.testing.assert_close(drawn.codes.detail, model.z_details.weight.detach()[who])
+    torch.testing.assert_close(drawn.betas, betas[who])
     with pytest.raises(GdnaError, match="at least 2"):
-        sample_codes(AvatarModel(replace(SMALL, num_people=1)), 1, torch.Generator())
+        sample_people(AvatarModel(replace(SMALL, num_people=1)), betas[:1], 1, torch.Generator())
 
 
 def test_config_round_trip_and_unknown_names():

@@ -17,7 +17,7 @@ from gdna.extract.avatar_mesh import Geometry, MeshQuality, extract_avatar
 from gdna.fields.generator import STYLES
 from gdna.generate.animation import Animation, animate
 from gdna.model.avatar_model import AvatarModel
-from gdna.model.codes import sample_codes
+from gdna.model.codes import sample_people
 from gdna.model.config import NOVELTY
 from gdna.types import AvatarMesh, BodyParams, Codes, Motion
 
@@ -50,17 +50,16 @@ class Model:
     def sample(
         self, count: int, seed: int = 0, random_betas: bool = True, novelty: float = NOVELTY
     ) -> tuple[Person, ...]:
-        """Random people, the same for the same seed; with `random_betas` each has a training person's body shape.
-        `novelty` in [0, 1]: how little is left of any training person's clothes (see `sample_codes`)."""
+        """Random people, the same for the same seed, in bodies drawn with their clothes or, without `random_betas`, in
+        the mean body. `novelty` in [0, 1]: how little is left of any training person (see `sample_people`)."""
         return self.draw(count, torch.Generator().manual_seed(seed), random_betas, novelty)
 
     def draw(
         self, count: int, generator: torch.Generator, random_betas: bool = True, novelty: float = NOVELTY
     ) -> tuple[Person, ...]:
         """As `sample`, from a generator."""
-        codes = sample_codes(self.network, count, generator, novelty)
-        index = torch.randint(len(self.betas), (count,), generator=generator)
-        betas = self.betas[index] * float(random_betas)
+        drawn = sample_people(self.network, self.betas, count, generator, novelty)
+        betas, codes = drawn.betas * float(random_betas), drawn.codes
         return tuple(self.person(betas[i], codes.shape[i], codes.detail[i]) for i in range(count))
 
     def training_person(

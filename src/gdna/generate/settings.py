@@ -33,7 +33,7 @@ class GenerateSettings:
     segment: int = key(10, "frames between one person and the next (interp, z_shape, z_detail)")
     frame_rate: float | str = key("auto", "frames a second; auto: 30 for thetas, 4 for sample, 15 otherwise")
     motion: str = key("dance_a", "a shipped clip by name, or a file (AMASS npz, AIST++ pkl, BVH)")
-    random_betas: bool = key(True, "interp and sample: each person has the body shape of a random training person")
+    random_betas: bool = key(True, "interp and sample: people have bodies of their own; false: the mean body")
     novelty: float = key(NOVELTY, "of random people: 0: training people as they are; 1: nothing is left of any of them")
     image_size: int = key(256, "pixels; a film is twice as wide: shaded and normals")
     mesh_resolution: int | str = key("auto", "cells along the longest side; auto: 256; 128 on a CPU but for thetas")

@@ -30,27 +30,38 @@ class CodeStatistics:
         return CodeStatistics(shapes.mean(0), shapes.std(0), details.mean(0), details.std(0))
 
 
-def sample_codes(model: AvatarModel, count: int, generator: torch.Generator, novelty: float = NOVELTY) -> Codes:
-    """`count` random people. Drawn on the generator's device.
+@dataclass(frozen=True)
+class Drawn:
+    """Random people: codes, and the body shapes that go with them."""
 
-    A smoothed bootstrap (Silverman and Young, Biometrika 1987): a training person's codes, shape and detail together,
-    drawn towards the mean by sqrt(1 - novelty^2), plus novelty times the difference of two people over sqrt 2. So mean
-    and covariance are those of the learned codes whatever the novelty; at 0 people are those of the training, at 1 none
-    of them is left. (The original draws each channel from a Gaussian of its own, which mixes a skirt's channels with
-    trousers'.) Raises `GdnaError` for a model of one person.
+    codes: Codes
+    betas: Float[Tensor, "B S"]
+
+
+def sample_people(
+    model: AvatarModel, betas: Float[Tensor, "n S"], count: int, generator: torch.Generator, novelty: float = NOVELTY
+) -> Drawn:
+    """`count` random people; `betas` are those of the training people. Drawn on the generator's device.
+
+    A smoothed bootstrap (Silverman and Young, Biometrika 1987): a training person's shape code, detail code and betas
+    together, drawn towards the mean by sqrt(1 - novelty^2), plus novelty times the difference of two people, over sqrt
+    2. So mean and covariance are those of the training people whatever the novelty, also between clothes and bodies; at 0
+    people are those of the training, at 1 none of them is left. (The original draws each channel from a Gaussian of its
+    own, which mixes a skirt's channels with trousers', and bodies apart.) Raises `GdnaError` for a model of one person.
     """
-    tables = learned_codes(model)
+    tables = (*learned_codes(model), betas)
     people, device = len(tables[0]), tables[0].device
     base = torch.randint(people, (count,), generator=generator, device=generator.device).to(device)
     chance = torch.rand(count, people, generator=generator, device=generator.device)
     one, other = chance.topk(2).indices.to(device).unbind(1)  # two that differ
     kept = math.sqrt(1 - novelty**2)
 
-    def mixed(codes: Float[Tensor, "n Z"]) -> Float[Tensor, "B Z"]:
-        mean = codes.mean(0)
-        return mean + kept * (codes[base] - mean) + novelty * (codes[one] - codes[other]) / math.sqrt(2)
+    def mixed(rows: Float[Tensor, "n C"]) -> Float[Tensor, "B C"]:
+        rows, mean = rows.to(device), rows.to(device).mean(0)
+        return mean + kept * (rows[base] - mean) + novelty * (rows[one] - rows[other]) / math.sqrt(2)
 
-    return Codes(*(mixed(table) for table in tables))
+    shape, detail, bodies = (mixed(table) for table in tables)
+    return Drawn(Codes(shape, detail), bodies)
 
 
 def learned_codes(model: AvatarModel) -> tuple[Float[Tensor, "n Z"], Float[Tensor, "n Zd"]]:

@@ -11,7 +11,7 @@ from gdna.errors import GdnaError
 from gdna.keys import key
 
 T = TypeVar("T")
-NOVELTY = 0.3  # of random people, see `gdna.model.codes.sample_codes`; chosen by measuring (docs/evaluation.md)
+NOVELTY = 0.3  # of random people, see `gdna.model.codes.sample_people`; chosen by measuring (docs/evaluation.md)
 
 
 @dataclass(frozen=True)
