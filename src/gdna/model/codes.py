@@ -44,10 +44,11 @@ def sample_people(
     """`count` random people; `betas` are those of the training people. Drawn on the generator's device.
 
     A smoothed bootstrap (Silverman and Young, Biometrika 1987): a training person's shape code, detail code and betas
-    together, drawn towards the mean by sqrt(1 - novelty^2), plus novelty times the difference of two people, over sqrt
-    2. So mean and covariance are those of the training people whatever the novelty, also between clothes and bodies; at 0
-    people are those of the training, at 1 none of them is left. (The original draws each channel from a Gaussian of its
-    own, which mixes a skirt's channels with trousers', and bodies apart.) Raises `GdnaError` for a model of one person.
+    together, drawn towards the mean by sqrt(1 - novelty^2), plus novelty times the difference of two people, over
+    sqrt 2. So mean and covariance are those of the training people whatever the novelty, also between clothes and
+    bodies; at 0 people are those of the training, at 1 none of them is left. (The original draws each channel from a
+    Gaussian of its own, which mixes a skirt's channels with trousers', and bodies apart.) Raises `GdnaError` for a
+    model of one person.
     """
     tables = (*learned_codes(model), betas)
     people, device = len(tables[0]), tables[0].device
