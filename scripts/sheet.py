@@ -1,6 +1,6 @@
 """Draw a sheet of random people in random poses: nobody is chosen, the seed decides.
 
-python scripts/sheet.py                                              # the shipped model -> docs/images/people.png
+python scripts/sheet.py                                              # the shipped model -> docs/images/people.webp
 python scripts/sheet.py --model outputs/fine --seed 3 --out sheet.webp
 """
 
@@ -28,7 +28,7 @@ from gdna.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, 
 from gdna.render.portrait import portrait
 from gdna.types import PosedMesh
 
-OUT = Path(__file__).parents[1] / "docs/images/people.png"
+OUT = Path(__file__).parents[1] / "docs/images/people.webp"
 MOST_TURNED = math.radians(40)  # from the camera
 
 
