@@ -94,7 +94,7 @@ def test_grid_gives_the_reference_answer(model, scene):
     points, transforms, subject = scene
     reference = model.occupancy_posed(points, transforms, subject, SEARCH)
     search = replace(SEARCH, backend="grid")
-    for grid in (None, model.weight_grid(subject, search)):
+    for grid in (None, model.transform_grid(subject, transforms, search)):
         query = model.occupancy_posed(points, transforms, subject, search, grid)
         same = (query.logits - reference.logits).abs() < 1e-3
         assert same.float().mean() > 0.97  # a root or two may differ

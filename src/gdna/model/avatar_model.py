@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from gdna.body.skeleton import JOINTS_OF
 from gdna.deform.blend import blend_transforms
-from gdna.deform.grid import TransformGrid, WeightGrid, sample_weights
+from gdna.deform.grid import TransformGrid, WeightGrid
 from gdna.deform.implicit import attach_gradient, attach_gradients
 from gdna.deform.packing import gather, pack, unpack
 from gdna.deform.search import SearchSettings, find_correspondences, make_grid
@@ -153,12 +153,6 @@ class AvatarModel(nn.Module):
         """For asking `occupancy_posed` many times of the same people in the same poses (rays)."""
         like = subject.features.new_empty(len(subject.betas), 0, 3)
         return make_grid(like, bone_transforms, self.weights_at(subject), search)
-
-    def weight_grid(self, subject: Subject, search: SearchSettings) -> WeightGrid:
-        """For asking `occupancy_posed` many times of the same people in many poses (frames, pose fitting)."""
-        return sample_weights(
-            self.weights_at(subject), subject.features.new_empty(len(subject.betas), 0, 3), search.grid
-        )
 
     def _neutral_roots(
         self,
