@@ -8,8 +8,9 @@ import torch
 from fused_scene import bent, cloud, small_weights
 
 from gdna.deform.blend import skin
-from gdna.deform.recorded import RecordedSearch, shape_of, tensors_of, with_tensors
+from gdna.deform.recorded import RecordedSearch
 from gdna.deform.search import GridSettings, SearchSettings, find_correspondences
+from gdna.geometry.records import shape_of, tensors_of, with_tensors
 
 SETTINGS = SearchSettings(
     backend="fused",

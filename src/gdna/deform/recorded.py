@@ -3,10 +3,7 @@ times as long as running them."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,6 +17,7 @@ from gdna.deform.search import find_correspondences
 from gdna.deform.settings import SearchSettings
 from gdna.fields.bound_weights import BoundWeights
 from gdna.geometry.arithmetic import full_precision
+from gdna.geometry.records import shape_of, tensors_of, with_tensors
 from gdna.types import Correspondences
 
 WARM_UP = 3  # calls before a recording, in which kernels are compiled and libraries choose theirs
@@ -59,9 +57,8 @@ class RecordedSearch:
         weights_at: WeightsAt,
         grid: TransformGrid | None = None,
     ) -> Correspondences:
-        if self.settings.backend not in ("auto", "fused") or not points_posed.is_cuda:
-            return find_correspondences(points_posed, bone_transforms, weights_at, self.settings, grid)
-        if why_not_here(points_posed, weights_at) is not None:
+        asked = self.settings.backend in ("auto", "fused") and points_posed.is_cuda
+        if not asked or why_not_here(points_posed, weights_at) is not None:
             return find_correspondences(points_posed, bone_transforms, weights_at, self.settings, grid)
         assert isinstance(weights_at, BoundWeights)
         inputs = _Inputs(points_posed, bone_transforms, fused_networks(weights_at, len(points_posed)), grid)
@@ -96,42 +93,3 @@ class RecordedSearch:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 found = self._search(kept)
         return _Recording(kept, graph, found)
-
-
-def with_tensors(record: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same nested dataclasses and tuples around changed tensors."""
-    if isinstance(record, Tensor):
-        return change(record)
-    if isinstance(record, tuple):
-        return tuple(with_tensors(part, change) for part in record)
-    if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        return dataclasses.replace(record, **{n: with_tensors(getattr(record, n), change) for n in names_of(record)})
-    return record
-
-
-def tensors_of(record: Any) -> Iterator[Tensor]:
-    """All tensors of nested dataclasses and tuples, in the order of their fields."""
-    if isinstance(record, Tensor):
-        yield record
-    elif isinstance(record, tuple):
-        for part in record:
-            yield from tensors_of(part)
-    elif dataclasses.is_dataclass(record):
-        for name in names_of(record):
-            yield from tensors_of(getattr(record, name))
-
-
-def shape_of(record: Any) -> object:
-    """Equal for records that differ in their tensors' values alone."""
-    if isinstance(record, Tensor):
-        return record.shape, record.dtype, record.device
-    if isinstance(record, tuple):
-        return tuple(shape_of(part) for part in record)
-    if dataclasses.is_dataclass(record):
-        return type(record), tuple(shape_of(getattr(record, name)) for name in names_of(record))
-    return record
-
-
-def names_of(record: Any) -> list[str]:
-    """Of a dataclass's fields, but for what it keeps by itself."""
-    return [field.name for field in dataclasses.fields(record) if field.init]

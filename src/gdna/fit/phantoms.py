@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from gdna.deform.blend import blend_transforms, transform
 from gdna.extract.avatar_mesh import body_box
@@ -20,6 +19,7 @@ from gdna.fit.evidence import Evidence
 from gdna.fit.showing import Showing
 from gdna.fit.wearer import Wearer
 from gdna.model.avatar_model import AvatarModel
+from gdna.objectives import outside_loss
 from gdna.types import Subject
 
 CANDIDATES = 60_000  # canonical points
@@ -42,8 +42,8 @@ class Phantoms:
 
 
 def emptiness(logits: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """The loss of points that shall be outside: binary cross entropy."""
-    return WEIGHT * softplus(logits).sum() / max(len(logits), 1)
+    """The loss of points that shall be outside; nothing where there are none."""
+    return WEIGHT * outside_loss(logits[None]) if len(logits) else logits.sum()
 
 
 @torch.no_grad()

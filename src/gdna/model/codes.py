@@ -58,7 +58,8 @@ def sample_people(
     kept = math.sqrt(1 - novelty**2)
 
     def mixed(rows: Float[Tensor, "n C"]) -> Float[Tensor, "B C"]:
-        rows, mean = rows.to(device), rows.to(device).mean(0)
+        rows = rows.to(device)
+        mean = rows.mean(0)
         return mean + kept * (rows[base] - mean) + novelty * (rows[one] - rows[other]) / math.sqrt(2)
 
     shape, detail, bodies = (mixed(table) for table in tables)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from gdna.data.cache_file import cache_path
 from gdna.data.prepared import Fields, PreparedSet, prepared_names
 from gdna.data.sample_file import SAMPLES, normal_map_path
 from gdna.geometry.devices import sent
+from gdna.geometry.records import with_tensors
 from gdna.train.settings import Placement
 
 Record = TypeVar("Record")
@@ -39,16 +38,8 @@ def open_set(
 
 def to_device(record: Record, device: torch.device) -> Record:
     """The same tensors on `device`, those of nested records too."""
-    return _moved(record, device)
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return sent(value, device)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return dataclasses.replace(value, **{name: _moved(part, device) for name, part in fields.items()})
-    return value
+    moved: Record = with_tensors(record, lambda tensor: sent(tensor, device))
+    return moved
 
 
 def _fits(folder: Path, names: Sequence[str], device: torch.device, cached: Path | None) -> bool:

@@ -3,15 +3,16 @@ hundreds of small kernels take longer to launch one by one than to run."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from gdna.geometry.records import tensors_of
 
 Inputs = TypeVar("Inputs")
 Outputs = TypeVar("Outputs")
@@ -121,12 +122,3 @@ def _memory() -> Any:
 def stepper(step: Callable[[Inputs], Outputs], device: torch.device) -> Callable[[Inputs], Outputs]:
     """`step` as it runs best on the device. Exchanging gradients with other processes is recorded too."""
     return RecordedStep(step) if device.type == "cuda" else step
-
-
-def tensors_of(record: Any) -> Iterator[Tensor]:
-    """All tensors of nested dataclasses, in the order of their fields."""
-    if isinstance(record, Tensor):
-        yield record
-    elif dataclasses.is_dataclass(record):
-        for field in dataclasses.fields(record):
-            yield from tensors_of(getattr(record, field.name))
