@@ -37,3 +37,16 @@ def cloud(batch: int = 2, count: int = 40, dtype: torch.dtype = torch.float32) -
     """Canonical points (batch, count, 3) within 0.5 m of the origin."""
     generator = torch.Generator().manual_seed(5)
     return (torch.rand(batch, count, 3, generator=generator) - 0.5).to(dtype)
+
+
+def elbow_weights(points_canonical: Tensor) -> Tensor:
+    """(B, M, 3) -> (B, M, 2): from one bone to the other within centimetres of x = 0."""
+    share = torch.sigmoid(40 * points_canonical[..., :1])
+    return torch.cat([1 - share, share], -1)
+
+
+def elbow(batch: int = 2, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Two bones (batch, 2, 4, 4), the second turned by 1.9 rad around z: inside the elbow the map folds."""
+    angles = torch.zeros(batch, 2, 3)
+    angles[:, 1, 2] = 1.9
+    return rigid(axis_angle_to_matrix(angles), torch.zeros(batch, 2, 3)).to(dtype)

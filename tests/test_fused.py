@@ -11,17 +11,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from fused_scene import bent, cloud, small_weights
+from fused_scene import bent, cloud, elbow, elbow_weights, small_weights
 
 from gdna.deform.blend import skin, skin_with_jacobian
-from gdna.deform.engines import NumbaEngine, TorchEngine
-from gdna.deform.fused import inverse_rows, why_not_here
+from gdna.deform.engines import GridRoots, NumbaEngine, TorchEngine
+from gdna.deform.folds import lost_direction
+from gdna.deform.fused import why_not_here
 from gdna.deform.fused_networks import why_not_fused
 from gdna.deform.grid import sample_weights
 from gdna.deform.implicit import attach_gradient, attach_gradients
 from gdna.deform.packing import gather, pack, unpack
+from gdna.deform.reference import drop_duplicates
 from gdna.deform.search import FusedSettings, GridSettings, SearchSettings, find_correspondences, make_grid
 from gdna.errors import GdnaError
+from gdna.geometry.rotations import axis_angle_to_matrix
 
 HERE = Path(__file__).parent
 SETTINGS = SearchSettings(
@@ -29,7 +32,10 @@ SETTINGS = SearchSettings(
     grid=GridSettings(shape=(10, 11, 12), low=(-0.7, -0.7, -0.7), high=(0.7, 0.7, 0.7)),
     init_bones=(0, 1, 2),
 )
-EXACT = replace(SETTINGS, fused=FusedSettings(near=SETTINGS.tolerance))  # so that two engines end at the same points
+EXACT = replace(SETTINGS, fused=FusedSettings(near=SETTINGS.tolerance, fold=0.0))  # two engines end at the same points
+FINE = replace(
+    EXACT, fused=FusedSettings(steps=20, near=SETTINGS.tolerance), grid=replace(SETTINGS.grid, shape=(28,) * 3)
+)
 
 
 def test_the_jacobian_of_skinning_is_that_of_autograd_and_of_differences():
@@ -102,7 +108,7 @@ def test_the_compiled_search_on_a_grid_is_that_of_torch(dtype):
     posed = skin(cloud(dtype=dtype), transforms, weights).detach()
     plain, compiled = TorchEngine(weights), NumbaEngine(weights)
     grid = plain.fill(transforms, SETTINGS.grid)
-    rows = inverse_rows(transforms, (0, 1, 2))
+    rows = plain.starts(transforms)
     one, two = (engine.search(grid, posed, rows, EXACT) for engine in (plain, compiled))
     converged = one.norms < SETTINGS.tolerance
     assert converged.double().mean() > 0.8
@@ -127,14 +133,44 @@ def test_the_fused_search_finds_what_the_reference_finds(dtype):
     assert recall["fused"] >= recall["reference"]
 
 
-def test_points_that_the_grid_loses_are_rescued():
+def missing(one: GridRoots, other: GridRoots) -> float:
+    """Share of the distinct roots of one that the other has not."""
+    apart = (one.points[:, :, :, None] - other.points[:, :, None]).norm(dim=-1)
+    apart = apart.where((other.norms < SETTINGS.tolerance)[:, :, None], torch.inf).min(-1).values
+    distinct = drop_duplicates(one.points, one.norms < SETTINGS.tolerance, 1e-3)
+    return (apart > 1e-4)[distinct].double().mean().item()
+
+
+def test_the_search_from_beyond_folds_finds_more_and_compiled_the_same():
+    transforms = elbow(dtype=torch.float64)
+    posed = skin(0.4 * cloud(2, 300, torch.float64), transforms, elbow_weights)
+    grid = TorchEngine(elbow_weights).fill(transforms, FINE.grid)
+    rows = TorchEngine(elbow_weights).starts(transforms[:, :1].expand(-1, 6, -1, -1))
+    plain, compiled = (engine(elbow_weights).search(grid, posed, rows, FINE) for engine in (TorchEngine, NumbaEngine))
+    without = TorchEngine(elbow_weights).search(grid, posed, rows, replace(FINE, fused=replace(FINE.fused, fold=0.0)))
+    assert missing(plain, without) > 0.02
+    assert missing(without, plain) == 0.0  # only columns of duplicates are taken
+    assert max(missing(plain, compiled), missing(compiled, plain)) < 0.01
+
+
+def test_a_fold_is_where_the_map_loses_a_direction():
+    turn = axis_angle_to_matrix(torch.tensor([0.3, -0.5, 0.7], dtype=torch.float64))
+    jacobians = torch.stack(
+        [turn @ torch.diag(torch.tensor(d, dtype=torch.float64)) for d in ([1.0, 0.9, 0.2], [0.6, 1, 1])]
+    )
+    found = lost_direction(jacobians, 0.5)
+    torch.testing.assert_close(found[0].abs(), torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), rtol=0, atol=1e-6)
+    assert not found[1].any()
+
+
+def test_roots_outside_the_box_of_the_grid_are_left_out():
     weights, transforms = small_weights(), bent()
     posed = skin(cloud(), transforms, weights).detach()
-    blind = replace(SETTINGS, fused=FusedSettings(candidate=0.0))
-    found = find_correspondences(posed, transforms, weights, blind)
-    assert found.converged.any(-1).float().mean() > 0.9
-    nothing = replace(SETTINGS, fused=FusedSettings(candidate=0.0, rescue_evaluations=1))
-    assert find_correspondences(posed, transforms, weights, nothing).converged.float().mean() < 0.1
+    small = GridSettings(shape=(10, 11, 12), low=(0.0, -0.7, -0.7), high=(0.7, 0.7, 0.7))
+    found = find_correspondences(posed, transforms, weights, replace(SETTINGS, grid=small))
+    everywhere = find_correspondences(posed, transforms, weights, SETTINGS)
+    assert found.points_canonical[found.converged][:, 0].min() > -0.01  # metres: polishing moves them
+    assert everywhere.points_canonical[everywhere.converged][:, 0].min() < -0.2
 
 
 def test_grids_of_weights_and_of_transforms_serve_alike():
@@ -149,10 +185,10 @@ def test_grids_of_weights_and_of_transforms_serve_alike():
         assert torch.equal(answer.points_canonical, answers[0].points_canonical)
 
 
-def test_lost_points_may_be_left():
+def test_what_the_grid_does_not_lead_near_is_left():
     weights, transforms = small_weights(), bent()
     posed = skin(cloud(), transforms, weights).detach()
-    nothing = replace(SETTINGS, fused=FusedSettings(candidate=0.0, rescue_evaluations=0))
+    nothing = replace(SETTINGS, fused=FusedSettings(candidate=0.0))
     assert not find_correspondences(posed, transforms, weights, nothing).converged.any()
 
 

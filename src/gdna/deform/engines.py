@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.deform.blend import WeightsAt
-from gdna.deform.broyden import BroydenSettings, broyden
+from gdna.deform.broyden import BroydenSettings, Roots, broyden
+from gdna.deform.folds import beyond_folds
 from gdna.deform.grid import TransformGrid, blend_grid, sample_weights
 from gdna.deform.packing import gather, pack, unpack
 from gdna.deform.reference import drop_duplicates, skinning_residual
@@ -51,6 +52,12 @@ class TorchEngine:
 
     weights_at: WeightsAt
 
+    def starts(self, chosen: Float[Tensor, "B I 4 4"]) -> Float[Tensor, "B I 12"]:
+        """The first three rows of the inverses."""
+        inverse = inverse_3x3(chosen[..., :3, :3])
+        shift = -matvec(inverse, chosen[..., :3, 3])
+        return torch.cat([inverse, shift[..., None]], -1).flatten(2)
+
     def fill(self, bone_transforms: Float[Tensor, "B J 4 4"], settings: GridSettings) -> TransformGrid:
         like = bone_transforms.new_empty(len(bone_transforms), 0, 3)
         return blend_grid(sample_weights(self.weights_at, like, settings), bone_transforms, columns=16)
@@ -62,22 +69,26 @@ class TorchEngine:
         starts: Float[Tensor, "B I 12"],
         settings: SearchSettings,
     ) -> GridRoots:
-        rows = starts.unflatten(-1, (3, 4))
-        start = (matvec(rows[:, None, :, :, :3], points[:, :, None]) + rows[:, None, ..., 3]).flatten(1, 2)
-        targets = points.repeat_interleave(starts.shape[1], 1)
-
-        def residual(at: Tensor, index: Tensor) -> Tensor:
-            read = grid.read(at)
-            return matvec(read[..., :3], at) + read[..., 3] - gather(targets, index)
-
-        steps = BroydenSettings(settings.fused.steps, settings.fused.near, settings.divergence, repack=0)
-        found = broyden(residual, start, inverse_3x3(grid.read(start)[..., :3]), steps)
+        """From every start, and again from beyond folds."""
+        rows, fused = starts.unflatten(-1, (3, 4)), settings.fused
         size = (points.shape[1], starts.shape[1])
-        return GridRoots(
-            found.points.unflatten(1, size),
-            found.residual_norm.unflatten(1, size),
-            found.inverse_jacobian.flatten(2).unflatten(1, size),
+        start = matvec(rows[:, None, :, :, :3], points[:, :, None]) + rows[:, None, ..., 3]
+        first = _on_grid(grid, start.flatten(1, 2), points.repeat_interleave(size[1], 1), settings)
+        roots, norms, inverses = (
+            t.unflatten(1, size) for t in (first.points, first.residual_norm, first.inverse_jacobian)
         )
+        if fused.fold:
+            candidate = self.keep(roots, norms, fused.candidate, fused.merge)
+            starts_beyond, wanted = beyond_folds(grid, roots, candidate, fused.fold, fused.reach)
+            some = pack(starts_beyond.flatten(1, 2), wanted.flatten(1))
+            again = _on_grid(grid, some.values, gather(points, some.index // size[1]), settings)
+            roots, norms, inverses = (
+                unpack(new, some, old.flatten(1, 2)).unflatten(1, size)
+                for new, old in (
+                    (again.points, roots), (again.residual_norm, norms), (again.inverse_jacobian, inverses)
+                )
+            )  # fmt: skip
+        return GridRoots(roots, norms, inverses.flatten(3))
 
     def keep(
         self, points: Float[Tensor, "B N I 3"], norms: Float[Tensor, "B N I"], limit: float, distance: float
@@ -105,14 +116,11 @@ class TorchEngine:
         on_grid: GridRoots,
         points_posed: Float[Tensor, "B N 3"],
         bone_transforms: Float[Tensor, "B J 4 4"],
-        starts: Float[Tensor, "B I 12"],
         settings: SearchSettings,
     ) -> Refined:
-        """What leads near a root, polished on the networks; points left without one, from every start."""
+        """What leads near a root, polished on the networks."""
         candidate = self.keep(on_grid.points, on_grid.norms, settings.fused.candidate, settings.fused.merge)
         points, norms = _polished(points_posed, bone_transforms, self, settings, on_grid, candidate)
-        if settings.fused.rescue_evaluations:
-            points, norms = _rescued(points_posed, bone_transforms, self, settings, starts, points, norms)
         return Refined(points, norms, torch.zeros((), dtype=torch.int64, device=points.device))
 
 
@@ -138,6 +146,7 @@ class NumbaEngine(TorchEngine):
             grid.values.numpy(), points.numpy(), starts.numpy(),
             np.array(grid.low), np.array(grid.nodes_per_metre()),
             settings.fused.steps, settings.fused.near, settings.divergence,
+            settings.fused.candidate, settings.fused.merge, settings.fused.fold, np.array(settings.fused.reach),
             found.points.numpy(), found.norms.numpy(), found.inverse_jacobians.view(*size, 3, 3).numpy(),
         )  # fmt: skip
         return found
@@ -168,23 +177,18 @@ def _polished(
     return points.unflatten(1, (count, tries)), norms.unflatten(1, (count, tries))
 
 
-def _rescued(
-    points_posed: Float[Tensor, "B N 3"],
-    bone_transforms: Float[Tensor, "B J 4 4"],
-    engine: TorchEngine,
-    settings: SearchSettings,
-    rows: Float[Tensor, "B I 12"],
-    points: Float[Tensor, "B N I 3"],
-    norms: Float[Tensor, "B N I"],
-) -> tuple[Float[Tensor, "B N I 3"], Float[Tensor, "B N I"]]:
-    """The few points still without a root, from every start on the networks."""
-    tries = norms.shape[2]
-    lost = pack(points_posed, ~(norms < settings.tolerance).any(-1))
-    matrix = rows.unflatten(-1, (3, 4))[:, None]
-    starts = matvec(matrix[..., :3], lost.values[:, :, None]) + matrix[..., 3]
-    inverses = matrix[..., :3].flatten(3).expand(*starts.shape[:3], 9)
-    targets = lost.values[:, :, None].expand_as(starts)
-    some = Candidates(starts.flatten(1, 2), targets.flatten(1, 2), inverses.flatten(1, 2), lost.mask.sum(1) * tries)
-    found, found_norms, _ = engine.polish(some, bone_transforms, settings, settings.fused.rescue_evaluations)
-    size = (lost.mask.shape[1], tries)
-    return unpack(found.unflatten(1, size), lost, points), unpack(found_norms.unflatten(1, size), lost, norms)
+def _on_grid(
+    grid: TransformGrid, start: Float[Tensor, "B M 3"], targets: Float[Tensor, "B M 3"], settings: SearchSettings
+) -> Roots:
+    """Broyden's method on the grid; what ends outside its box has found nothing."""
+
+    def residual(at: Tensor, index: Tensor) -> Tensor:
+        read = grid.read(at)
+        return matvec(read[..., :3], at) + read[..., 3] - gather(targets, index)
+
+    steps = BroydenSettings(settings.fused.steps, settings.fused.near, settings.divergence, repack=0)
+    found = broyden(residual, start, inverse_3x3(grid.read(start)[..., :3]), steps)
+    inside = torch.stack(
+        [(x >= low) & (x <= high) for x, low, high in zip(found.points.unbind(-1), grid.low, grid.high, strict=True)]
+    ).all(0)
+    return replace(found, residual_norm=torch.where(inside, found.residual_norm, torch.inf))

@@ -20,7 +20,6 @@ from gdna.deform.settings import GridSettings, SearchSettings
 from gdna.errors import GdnaError
 from gdna.fields.bound_weights import BoundWeights
 from gdna.geometry.devices import has_triton
-from gdna.geometry.linalg import inverse_3x3, matvec
 from gdna.types import Correspondences
 
 LEAST_ROOM = 64  # columns, so that a handful of points cannot overflow
@@ -31,6 +30,11 @@ class TritonEngine:
     """For CUDA devices, and for CPUs under Triton's interpreter."""
 
     networks: FusedNetworks
+
+    def starts(self, chosen: Float[Tensor, "B I 4 4"]) -> Float[Tensor, "B I 12"]:
+        from gdna.deform import fused_triton
+
+        return fused_triton.rigid_rows(chosen)
 
     def fill(self, bone_transforms: Float[Tensor, "B J 4 4"], settings: GridSettings) -> TransformGrid:
         from gdna.deform import fused_triton
@@ -44,9 +48,14 @@ class TritonEngine:
         starts: Float[Tensor, "B I 12"],
         settings: SearchSettings,
     ) -> GridRoots:
+        """From every start, and again from beyond folds, in place."""
         from gdna.deform import fused_triton
 
-        return GridRoots(*fused_triton.search(grid, points, starts, settings))
+        found, fused, count = fused_triton.search(grid, points, starts, settings), settings.fused, points.shape[1]
+        if fused.fold:
+            rooms = self.room(fused.room, count), self.room(fused.fold_room, count)
+            fused_triton.search_beyond_folds(grid, points, found, settings, *rooms)
+        return GridRoots(*found)
 
     def keep(
         self, points: Float[Tensor, "B N I 3"], norms: Float[Tensor, "B N I"], limit: float, distance: float
@@ -60,7 +69,6 @@ class TritonEngine:
         on_grid: GridRoots,
         points_posed: Float[Tensor, "B N 3"],
         bone_transforms: Float[Tensor, "B J 4 4"],
-        starts: Float[Tensor, "B I 12"],
         settings: SearchSettings,
     ) -> Refined:
         """As the other engines, in place: candidates stay where they lie, and kernels walk lists of them."""
@@ -70,14 +78,9 @@ class TritonEngine:
         room = self.room(fused.room, count)
         first, norms = fused_triton.candidates(on_grid.points, on_grid.norms, fused.candidate, fused.merge, room)
         entries = fused_triton.Polished(on_grid.points, norms, on_grid.inverse_jacobians, points_posed.contiguous())
-        some = first
+        some, bones = first, fused_triton.split_bones(bone_transforms, self.networks.bones)
         for evaluations in fused.evaluations:
-            some = fused_triton.polish(entries, some, self.networks, bone_transforms, settings, evaluations, room)
-        if fused.rescue_evaluations:
-            lost = fused_triton.lost(norms, settings.tolerance, self.room(fused.rescue_room, count))
-            fused_triton.polish(
-                entries, lost, self.networks, bone_transforms, settings, fused.rescue_evaluations, 1, starts
-            )
+            some = fused_triton.polish(entries, some, self.networks, bones, settings, evaluations, room)
         return Refined(entries.points, norms, (first.counts - first.room).clamp_min(0).sum())
 
     def room(self, share: float, points: int) -> int:
@@ -121,18 +124,14 @@ def search_fused(
     grid: TransformGrid,
 ) -> Correspondences:
     """Roots from every start; candidates that find no column (none, unless points have many) count in `dropped`."""
-    rows = inverse_rows(bone_transforms, settings.init_bones)
+    rows = engine.starts(_of_bones(bone_transforms, settings.init_bones))
     on_grid = engine.search(grid, points_posed, rows, settings)
-    found = engine.refine(on_grid, points_posed, bone_transforms, rows, settings)
+    found = engine.refine(on_grid, points_posed, bone_transforms, settings)
     converged = engine.keep(found.points, found.norms, settings.tolerance, settings.duplicate)
     return Correspondences(found.points, converged, found.dropped)
 
 
-def inverse_rows(bone_transforms: Float[Tensor, "B J 4 4"], bones: tuple[int, ...]) -> Float[Tensor, "B I 12"]:
-    """The first three rows of the bones' inverse transforms."""
+def _of_bones(bone_transforms: Float[Tensor, "B J 4 4"], bones: tuple[int, ...]) -> Float[Tensor, "B I 4 4"]:
     every = bones == tuple(range(bone_transforms.shape[1]))
     # a list as index would wait for the device
-    chosen = bone_transforms if every else torch.stack([bone_transforms[:, bone] for bone in bones], 1)
-    inverse = inverse_3x3(chosen[..., :3, :3])
-    shift = -matvec(inverse, chosen[..., :3, 3])
-    return torch.cat([inverse, shift[..., None]], -1).flatten(2)
+    return bone_transforms if every else torch.stack([bone_transforms[:, bone] for bone in bones], 1)

@@ -89,14 +89,6 @@ def _laid_out(weights_at: BoundWeights, batch: int) -> FusedNetworks:
     )
 
 
-@torch.no_grad()
-def fused_bones(bone_transforms: Float[Tensor, "B J 4 4"], bones: int) -> Float16[Tensor, "B 2 J2 16"]:
-    """High and low halves of the transforms' rows, padded to 16 numbers and `bones` bones."""
-    flat = pad(bone_transforms[:, :, :3].flatten(2), (0, 4, 0, bones - bone_transforms.shape[1]))
-    split = Split.of(flat)
-    return torch.stack([split.high, split.low], 1)
-
-
 def check_sizes(networks: FusedNetworks, bone_transforms: Float[Tensor, "B J 4 4"]) -> None:
     """What the kernels take for granted when they read: they ask no masks of the networks."""
     n, layers = networks, networks.warp_layers + networks.skinning_layers

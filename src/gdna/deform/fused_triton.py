@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float16, Int
 from torch import Tensor
-from torch.nn.functional import pad
 
-from gdna.deform import polish_kernels, slope_kernels, triton_kernels
+from gdna.deform import bone_kernels, fold_kernels, polish_kernels, slope_kernels, triton_kernels
 from gdna.deform.blend import Jacobians
-from gdna.deform.fused_networks import FusedNetworks, check_sizes, fused_bones, power_of_two
+from gdna.deform.fused_networks import FusedNetworks, check_sizes
 from gdna.deform.grid import TransformGrid
 from gdna.deform.settings import GridSettings, SearchSettings
 from gdna.fields.mlp import SHARPNESS
@@ -30,10 +30,11 @@ class Tile:
     stages: int = 2
 
 
+STARTS_TILE = Tile(32, 1)
 FILL_TILE = Tile(64, 4)
 SEARCH_TILE = Tile(64, 4)
 KEEP_TILE = Tile(256, 4)
-LOST_TILE = Tile(64, 4)
+FOLD_TILE = Tile(64, 4)
 SLOPES_TILE = Tile(32, 4)  # four rows a point
 POLISH_TILE = Tile(128, 8)  # two stages of split matrices leave room for one program at a time
 
@@ -52,19 +53,38 @@ def fill(
     check_sizes(networks, bone_transforms)
     values = bone_transforms.new_empty(batch, *settings.shape, 16, dtype=torch.float32 if split else torch.float16)
     origins = bone_transforms[:, 0, :3, 3].contiguous()
+    bones = split_bones(bone_transforms, networks.bones, moved=True)
     steps = [(h - lo) / (n - 1) for lo, h, n in zip(settings.low, settings.high, (width, height, depth), strict=True)]
     with launching_on(values):
         triton_kernels.fill_kernel[(_blocks(nodes, tile), batch)](
-            values, *_arguments(networks, moved_to(bone_transforms, origins)), nodes, SHARPNESS, *settings.low, *steps,
+            values, *_arguments(networks, bones), nodes, SHARPNESS, *settings.low, *steps,
             H=height, W=width, **_sizes(networks), SPLIT=split, **_launch(tile),
         )  # fmt: skip
     return TransformGrid(values, settings.low, settings.high, origins)
 
 
-def moved_to(bone_transforms: Float[Tensor, "B J 4 4"], origins: Float[Tensor, "B 3"]) -> Float[Tensor, "B J 4 4"]:
-    """The same transforms for a posed space that begins at the origins."""
-    shift = pad(origins[:, None, :, None], (3, 0, 0, 1))
-    return bone_transforms - shift
+def split_bones(
+    bone_transforms: Float[Tensor, "B J 4 4"], bones: int, moved: bool = False
+) -> Float16[Tensor, "B 2 J2 16"]:
+    """`fused_bones`, in one kernel; of the same transforms `moved` for a posed space that begins at the first bone's
+    place."""
+    halves = bone_transforms.new_empty(len(bone_transforms), 2, bones, 16, dtype=torch.float16)
+    with launching_on(halves):
+        bone_kernels.split_kernel[(len(halves),)](
+            bone_transforms.contiguous(), halves, bone_transforms.shape[1], MOVED=moved, BONES=bones
+        )
+    return halves
+
+
+def rigid_rows(chosen: Float[Tensor, "B I 4 4"]) -> Float[Tensor, "B I 12"]:
+    """The first three rows of the inverses, in one kernel."""
+    rows = chosen.new_empty(*chosen.shape[:2], 12)
+    count = rows.shape[0] * rows.shape[1]
+    with launching_on(rows):
+        bone_kernels.starts_kernel[(_blocks(count, STARTS_TILE),)](
+            chosen.contiguous(), rows, count, BLOCK=STARTS_TILE.block, num_warps=STARTS_TILE.warps
+        )
+    return rows
 
 
 def search(
@@ -77,22 +97,46 @@ def search(
     """Best iterates, their residuals' norms and the last inverse Jacobians of Broyden's method on the grid from every
     start (rows of the bones' inverse transforms)."""
     batch, count, tries = len(points_posed), points_posed.shape[1], starts.shape[1]
-    depth, height, width, columns = grid.values.shape[1:]
-    assert columns == 16, "two neighbouring nodes are read as 32 numbers"
-    assert min(depth, height, width) >= 2, "a cell has eight nodes"
     assert len(grid.values) == len(starts) == batch
-    origins = points_posed.new_zeros(batch, 3) if grid.origins is None else grid.origins
     points = points_posed.new_empty(batch, count, tries, 3)
     norms = points_posed.new_empty(batch, count, tries)
     inverses = points_posed.new_empty(batch, count, tries, 9)
     with launching_on(points):
         triton_kernels.search_kernel[(_blocks(count * tries, tile), batch)](
-            grid.values.contiguous(), points_posed.contiguous(), starts.contiguous(), origins,
-            points, norms, inverses, count * tries, depth * height * width,
+            grid.values.contiguous(), points_posed.contiguous(), starts.contiguous(), _origins(grid),
+            points, norms, inverses, count * tries, _nodes(grid),
             settings.fused.steps, settings.fused.near, settings.divergence, *grid.low, *grid.nodes_per_metre(),
-            TRIES=tries, D=depth, H=height, W=width, **_launch(tile),
+            TRIES=tries, **_box(grid), **_launch(tile),
         )  # fmt: skip
     return points, norms, inverses
+
+
+def search_beyond_folds(
+    grid: TransformGrid,
+    points_posed: Float[Tensor, "B N 3"],
+    found: tuple[Float[Tensor, "B N I 3"], Float[Tensor, "B N I"], Float[Tensor, "B N I 9"]],
+    settings: SearchSettings,
+    room: int,
+    fold_room: int,
+    tile: Tile = FOLD_TILE,
+) -> None:
+    """`folds.beyond_folds` and the search from there, in place: of what was found on the grid, columns without a
+    candidate are taken."""
+    (points, norms, inverses), fused = found, settings.fused
+    batch, count, tries = norms.shape
+    some, flags = candidates(points, norms, fused.candidate, fused.merge, room)
+    more = entries_of(batch, fold_room, norms.device)
+    values, box = grid.values.contiguous(), (*grid.low, *grid.nodes_per_metre())
+    sizes = {"TRIES": tries, **_box(grid), **_launch(tile)}
+    with launching_on(points):
+        fold_kernels.fold_kernel[(_blocks(some.room, tile), batch)](
+            values, points, flags, some.where, some.counts, more.where, more.counts, count * tries, _nodes(grid),
+            some.room, more.room, fused.fold, *fused.reach, *box, **sizes,
+        )  # fmt: skip
+        fold_kernels.search_again_kernel[(_blocks(more.room, tile), batch)](
+            values, points_posed.contiguous(), _origins(grid), points, norms, inverses, more.where, more.counts,
+            count * tries, _nodes(grid), more.room, fused.steps, fused.near, settings.divergence, *box, **sizes,
+        )  # fmt: skip
 
 
 def keep(
@@ -117,7 +161,7 @@ class Entries:
 def candidates(
     points: Float[Tensor, "B N I 3"], norms: Float[Tensor, "B N I"], limit: float, distance: float, room: int
 ) -> tuple[Entries, Float[Tensor, "B N I"]]:
-    """What `keep` keeps, as a list; and norms to begin with, of entries none of which is polished."""
+    """What `keep` keeps, as a list; and norms of entries none of which is polished yet, larger of those listed."""
     entries, fresh = entries_of(len(norms), room, norms.device), torch.empty_like(norms)
     _keep(points, norms, norms, fresh, entries, limit, distance)
     return entries, fresh
@@ -127,18 +171,6 @@ def entries_of(batch: int, room: int, device: torch.device) -> Entries:
     """None yet."""
     where = torch.empty(batch, room, dtype=torch.int32, device=device)
     return Entries(where, torch.zeros(batch, dtype=torch.int32, device=device), room)
-
-
-def lost(norms: Float[Tensor, "B N I"], tolerance: float, room: int) -> Entries:
-    """The points without a norm below the tolerance."""
-    batch, count, tries = norms.shape
-    entries = entries_of(batch, room, norms.device)
-    with launching_on(norms):
-        polish_kernels.lost_kernel[(_blocks(count, LOST_TILE), batch)](
-            norms, entries.where, entries.counts, count, room, tolerance,
-            TRIES=tries, COLUMNS=power_of_two(tries), **_launch(LOST_TILE),
-        )  # fmt: skip
-    return entries
 
 
 @dataclass(frozen=True)
@@ -155,28 +187,25 @@ def polish(
     entries: Polished,
     some: Entries,
     networks: FusedNetworks,
-    bone_transforms: Float[Tensor, "B J 4 4"],
+    bones: Float16[Tensor, "B 2 J 16"],
     settings: SearchSettings,
     evaluations: int,
     more_room: int,
-    starts: Float[Tensor, "B I 12"] | None = None,
     split: bool = True,
     tile: Tile = POLISH_TILE,
 ) -> Entries:
-    """Broyden's method on the networks for `some` of the entries, or anew from the starts of some of the points; with
+    """Broyden's method on the networks for `some` of the entries, and `bones` as `split_bones` lays them out; with
     `split` the networks are as exact as float32, without they are in half precision. What did not converge."""
     e, (batch, count, tries) = entries, entries.norms.shape
-    check_sizes(networks, bone_transforms)
-    assert len(e.targets) == batch
+    assert len(e.targets) == len(bones) == batch
+    assert bones.shape[2] == networks.bones
     assert all(t.is_contiguous() for t in (e.points, e.norms, e.inverse_jacobians, e.targets))
     more = entries_of(batch, more_room, e.norms.device)
-    columns = some.room * (1 if starts is None else tries)
     with launching_on(e.points):
-        polish_kernels.polish_kernel[(_blocks(columns, tile), batch)](
-            e.points, e.norms, e.inverse_jacobians, e.targets, e.targets if starts is None else starts.contiguous(),
-            some.where, some.counts, more.where, more.counts, *_arguments(networks, bone_transforms),
-            count * tries, some.room, more_room, evaluations, SHARPNESS, settings.tolerance, settings.divergence,
-            TRIES=tries, RIGID=starts is not None, **_sizes(networks), SPLIT=split, **_launch(tile),
+        polish_kernels.polish_kernel[(_blocks(some.room, tile), batch)](
+            e.points, e.norms, e.inverse_jacobians, e.targets, some.where, some.counts, more.where, more.counts,
+            *_arguments(networks, bones), count * tries, some.room, more_room, evaluations, SHARPNESS,
+            settings.tolerance, settings.divergence, TRIES=tries, **_sizes(networks), SPLIT=split, **_launch(tile),
         )  # fmt: skip
     return more
 
@@ -194,7 +223,7 @@ def jacobians(
     with launching_on(points_canonical):
         slope_kernels.slopes_kernel[(_blocks(count, tile), batch)](
             points_canonical.contiguous(), posed, neutral, n.first, n.offset, n.hidden.high, n.biases, n.last.high,
-            n.last_bias, fused_bones(bone_transforms, n.bones), count, SHARPNESS, **_sizes(n), **_launch(tile),
+            n.last_bias, split_bones(bone_transforms, n.bones), count, SHARPNESS, **_sizes(n), **_launch(tile),
         )  # fmt: skip
     return Jacobians(posed, neutral)
 
@@ -210,10 +239,25 @@ def _keep(
         )  # fmt: skip
 
 
-def _arguments(networks: FusedNetworks, bone_transforms: Float[Tensor, "B J 4 4"]) -> tuple[Tensor, ...]:
+def _arguments(networks: FusedNetworks, bones: Float16[Tensor, "B 2 J 16"]) -> tuple[Tensor, ...]:
     n = networks
-    bones = fused_bones(bone_transforms, n.bones)
     return n.first, n.offset, n.hidden.high, n.hidden.low, n.biases, n.last.high, n.last.low, n.last_bias, bones
+
+
+def _origins(grid: TransformGrid) -> Float[Tensor, "B 3"]:
+    values = grid.values
+    return values.new_zeros(len(values), 3, dtype=torch.float32) if grid.origins is None else grid.origins
+
+
+def _nodes(grid: TransformGrid) -> int:
+    return math.prod(grid.values.shape[1:4])
+
+
+def _box(grid: TransformGrid) -> dict[str, int]:
+    depth, height, width, columns = grid.values.shape[1:]
+    assert columns == 16, "two neighbouring nodes are read as 32 numbers"
+    assert min(depth, height, width) >= 2, "a cell has eight nodes"
+    return {"D": depth, "H": height, "W": width}
 
 
 def _sizes(networks: FusedNetworks) -> dict[str, int]:

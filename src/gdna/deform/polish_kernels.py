@@ -9,9 +9,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from gdna.deform.triton_kernels import _blended, _moved, _updated
+from gdna.deform.triton_kernels import NOWHERE, _blended, _moved, _updated
 
-NOWHERE = tl.constexpr(1e6)  # residual of what was not polished, metres
+WAITING = tl.constexpr(2e6)  # residual of what is listed to be polished, metres
 
 
 @triton.jit
@@ -29,7 +29,8 @@ def keep_kernel(
 ):  # fmt: skip
     """kept (B, count): residual below `limit` and no earlier such start of the same point within `distance`.
 
-    With LIST, not `kept` but the list at `where` (B, room), its counts (B,) and `fresh` norms, all of them NOWHERE.
+    With LIST, not `kept` but the list at `where` (B, room), its counts (B,) and `fresh` norms: WAITING for those kept,
+    NOWHERE for the others.
     Programs: (blocks of count, B).
     """
     b = tl.program_id(1).to(tl.int64)
@@ -52,77 +53,49 @@ def keep_kernel(
         near = asked & small & (dx * dx + dy * dy + dz * dz < distance * distance)
         keep = keep & (near == 0)
     if LIST:
-        tl.store(fresh + b * count + lane, tl.full((BLOCK,), NOWHERE, tl.float32), mask=ok)
+        tl.store(fresh + b * count + lane, tl.where(keep, WAITING, NOWHERE), mask=ok)
         _append(lane, keep, where + b * room, counts + b, room)
     else:
         tl.store(kept + b * count + lane, keep.to(tl.int8), mask=ok)
 
 
-@triton.jit(do_not_specialize=["points", "room"])
-def lost_kernel(
-    norms, where, counts, points, room, tolerance, TRIES: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr
-):
-    """List the points, of `points` per subject, that have no norm (B, points * TRIES) below the tolerance."""
-    b = tl.program_id(1).to(tl.int64)
-    point = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    ok = point < points
-    k = tl.arange(0, COLUMNS)
-    at = norms + b * points * TRIES + point[:, None] * TRIES + k[None, :]
-    best = tl.min(tl.load(at, mask=ok[:, None] & (k < TRIES)[None, :], other=1e9), 1)
-    _append(point, ok & (best >= tolerance), where + b * room, counts + b, room)
-
-
 @triton.jit(do_not_specialize=["count", "room", "more_room", "evaluations"])
 def polish_kernel(
-    points, norms, inverses, posed, starts, where, counts, more, more_counts,
+    points, norms, inverses, posed, where, counts, more, more_counts,
     first, offset, high, low, biases, last_high, last_low, last_bias, bones,
     count, room, more_room, evaluations, sharpness, tolerance, divergence,
-    TRIES: tl.constexpr, RIGID: tl.constexpr, WIDTH: tl.constexpr, WARP: tl.constexpr, SKIN: tl.constexpr,
-    BONES: tl.constexpr, SPLIT: tl.constexpr, BLOCK: tl.constexpr,
+    TRIES: tl.constexpr, WIDTH: tl.constexpr, WARP: tl.constexpr, SKIN: tl.constexpr, BONES: tl.constexpr,
+    SPLIT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Broyden's method on the networks for the listed ones of `count` = N * TRIES entries of every subject.
 
     In place: points (B, count, 3), norms (B, count) of the best iterates, the last inverse Jacobians (B, count, 9).
-    Targets are posed (B, N, 3). Entries that do not converge are appended to `more` (B, more_room). With RIGID, the
-    lists hold points, all of whose entries begin anew from starts (B, TRIES, 12). Programs: (blocks of columns, B).
+    Targets are posed (B, N, 3). Entries that do not converge are appended to `more` (B, more_room). Programs:
+    (blocks of columns, B).
     In bounds: a column beyond what its list holds is masked in every load and store of entries.
     """
     b = tl.program_id(1).to(tl.int64)
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    if RIGID:
-        filled = column // TRIES < tl.minimum(tl.load(counts + b), room)
-        attempt = column % TRIES
-        lane = tl.load(where + b * room + column // TRIES, mask=filled, other=0) * TRIES + attempt
-    else:
-        filled = column < tl.minimum(tl.load(counts + b), room)
-        lane = tl.load(where + b * room + column, mask=filled, other=0)
+    filled = column < tl.minimum(tl.load(counts + b), room)
+    lane = tl.load(where + b * room + column, mask=filled, other=0)
     row = b * count + lane
     target = posed + (b * (count // TRIES) + lane // TRIES) * 3
     px = tl.load(target, mask=filled, other=0.0)
     py = tl.load(target + 1, mask=filled, other=0.0)
     pz = tl.load(target + 2, mask=filled, other=0.0)
     at = inverses + row * 9
-    if RIGID:
-        s = starts + (b * TRIES + attempt) * 12
-        j00, j01, j02, sx = tl.load(s), tl.load(s + 1), tl.load(s + 2), tl.load(s + 3)
-        j10, j11, j12, sy = tl.load(s + 4), tl.load(s + 5), tl.load(s + 6), tl.load(s + 7)
-        j20, j21, j22, sz = tl.load(s + 8), tl.load(s + 9), tl.load(s + 10), tl.load(s + 11)
-        x = j00 * px + j01 * py + j02 * pz + sx
-        y = j10 * px + j11 * py + j12 * pz + sy
-        z = j20 * px + j21 * py + j22 * pz + sz
-    else:
-        x = tl.load(points + row * 3, mask=filled, other=0.0)
-        y = tl.load(points + row * 3 + 1, mask=filled, other=0.0)
-        z = tl.load(points + row * 3 + 2, mask=filled, other=0.0)
-        j00 = tl.load(at, mask=filled, other=0.0)
-        j01 = tl.load(at + 1, mask=filled, other=0.0)
-        j02 = tl.load(at + 2, mask=filled, other=0.0)
-        j10 = tl.load(at + 3, mask=filled, other=0.0)
-        j11 = tl.load(at + 4, mask=filled, other=0.0)
-        j12 = tl.load(at + 5, mask=filled, other=0.0)
-        j20 = tl.load(at + 6, mask=filled, other=0.0)
-        j21 = tl.load(at + 7, mask=filled, other=0.0)
-        j22 = tl.load(at + 8, mask=filled, other=0.0)
+    x = tl.load(points + row * 3, mask=filled, other=0.0)
+    y = tl.load(points + row * 3 + 1, mask=filled, other=0.0)
+    z = tl.load(points + row * 3 + 2, mask=filled, other=0.0)
+    j00 = tl.load(at, mask=filled, other=0.0)
+    j01 = tl.load(at + 1, mask=filled, other=0.0)
+    j02 = tl.load(at + 2, mask=filled, other=0.0)
+    j10 = tl.load(at + 3, mask=filled, other=0.0)
+    j11 = tl.load(at + 4, mask=filled, other=0.0)
+    j12 = tl.load(at + 5, mask=filled, other=0.0)
+    j20 = tl.load(at + 6, mask=filled, other=0.0)
+    j21 = tl.load(at + 7, mask=filled, other=0.0)
+    j22 = tl.load(at + 8, mask=filled, other=0.0)
     bx, by, bz = x, y, z
     best = tl.where(filled, 1e12, 0.0)
     ux, uy, uz = x * 0.0, x * 0.0, x * 0.0
@@ -155,14 +128,13 @@ def polish_kernel(
     tl.store(points + row * 3 + 1, by, mask=filled)
     tl.store(points + row * 3 + 2, bz, mask=filled)
     tl.store(norms + row, norm, mask=filled)
-    if not RIGID:
-        tl.store(at, j00, mask=filled)
-        tl.store(at + 1, j01, mask=filled)
-        tl.store(at + 2, j02, mask=filled)
-        tl.store(at + 3, j10, mask=filled)
-        tl.store(at + 4, j11, mask=filled)
-        tl.store(at + 5, j12, mask=filled)
-        tl.store(at + 6, j20, mask=filled)
-        tl.store(at + 7, j21, mask=filled)
-        tl.store(at + 8, j22, mask=filled)
-        _append(lane, filled & (norm >= tolerance), more + b * more_room, more_counts + b, more_room)
+    tl.store(at, j00, mask=filled)
+    tl.store(at + 1, j01, mask=filled)
+    tl.store(at + 2, j02, mask=filled)
+    tl.store(at + 3, j10, mask=filled)
+    tl.store(at + 4, j11, mask=filled)
+    tl.store(at + 5, j12, mask=filled)
+    tl.store(at + 6, j20, mask=filled)
+    tl.store(at + 7, j21, mask=filled)
+    tl.store(at + 8, j22, mask=filled)
+    _append(lane, filled & (norm >= tolerance), more + b * more_room, more_counts + b, more_room)

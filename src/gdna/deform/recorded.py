@@ -32,11 +32,20 @@ class _Inputs:
     grid: TransformGrid | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Recording:
     inputs: _Inputs  # its own memory, which the graph reads
+    networks: FusedNetworks  # that are copied there
     graph: torch.cuda.CUDAGraph
     found: Correspondences
+
+    def take(self, given: _Inputs) -> None:
+        """Networks that lie there already stay: ten small copies, and who asks often asks of the same."""
+        if given.networks is not self.networks:
+            torch._foreach_copy_(list(tensors_of(self.inputs.networks)), list(tensors_of(given.networks)))
+            self.networks = given.networks
+        own, new = ((i.points_posed, i.bone_transforms, i.grid) for i in (self.inputs, given))
+        torch._foreach_copy_(list(tensors_of(own)), list(tensors_of(new)))
 
 
 class RecordedSearch:
@@ -69,7 +78,7 @@ class RecordedSearch:
             if len(self._recordings) > MOST_RECORDINGS:
                 del self._recordings[next(iter(self._recordings))]
         else:
-            torch._foreach_copy_(list(tensors_of(recording.inputs)), list(tensors_of(inputs)))
+            recording.take(inputs)
         recording.graph.replay()
         found: Correspondences = with_tensors(recording.found, torch.clone)
         return found
@@ -92,4 +101,4 @@ class RecordedSearch:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 found = self._search(kept)
-        return _Recording(kept, graph, found)
+        return _Recording(kept, inputs.networks, graph, found)

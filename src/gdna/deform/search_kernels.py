@@ -1,9 +1,11 @@
-"""The CPU twin of `search_kernel` in `triton_kernels`, step for step, for float32 and float64."""
+"""The CPU twin of `search_kernel` in `triton_kernels` and of `fold_kernels`, step for step, for float32 and float64."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit, prange
+
+from gdna.deform.folds import DIFFERENCE, SIDES, SQUARINGS
 
 
 @njit(cache=True)
@@ -68,20 +70,16 @@ def _update(inverse, move, change):
 
 
 @njit(cache=True)
-def _search_one(grid, target, start, low, scale, steps, tolerance, divergence, best_point, best_inverse):
-    """One start; writes the best iterate and the last inverse Jacobian, returns the residual's norm."""
-    point, move = np.empty(3, target.dtype), np.empty(3, target.dtype)
+def _search_one(grid, target, low, scale, steps, tolerance, divergence, best_point, best_inverse):
+    """From the point in `best_point`; writes the best iterate and the last inverse Jacobian, returns the residual's
+    norm, infinite outside the grid's box."""
+    point, move = best_point.copy(), np.empty(3, target.dtype)
     value, change = np.empty(3, target.dtype), np.empty(3, target.dtype)
     matrix = np.empty(12, target.dtype)
-    for r in range(3):
-        point[r] = (
-            start[4 * r] * target[0] + start[4 * r + 1] * target[1] + start[4 * r + 2] * target[2] + start[4 * r + 3]
-        )
     _read(grid, point, low, scale, matrix)
     _residual(matrix, point, target, value)
     _invert(matrix, best_inverse)
     best = value[0] * value[0] + value[1] * value[1] + value[2] * value[2]
-    best_point[:] = point
     square = 0.0
     for _ in range(steps):
         if best <= tolerance * tolerance or not square < divergence * divergence:
@@ -100,17 +98,115 @@ def _search_one(grid, target, start, low, scale, steps, tolerance, divergence, b
         if square < best:
             best = square
             best_point[:] = point
+    for r in range(3):
+        if not 0 <= (best_point[r] - low[r]) * scale[r] <= grid.shape[2 - r] - 1:
+            return np.inf
     return np.sqrt(best)
 
 
+@njit(cache=True)
+def _lost_direction(grid, point, low, scale, direction):
+    """What `folds.lost_direction` says of the grid's map there; the stretch along it, squared."""
+    matrix, none = np.empty(12, point.dtype), np.zeros(3, point.dtype)
+    here, there, ahead = np.empty(3, point.dtype), np.empty(3, point.dtype), np.empty(3, point.dtype)
+    slopes, inverse = np.zeros(12, point.dtype), np.empty((3, 3), point.dtype)
+    _read(grid, point, low, scale, matrix)
+    _residual(matrix, point, none, here)
+    for axis in range(3):
+        ahead[:] = point
+        ahead[axis] += DIFFERENCE
+        _read(grid, ahead, low, scale, matrix)
+        _residual(matrix, ahead, none, there)
+        for r in range(3):
+            slopes[4 * r + axis] = (there[r] - here[r]) / DIFFERENCE
+    _invert(slopes, inverse)
+    power, squared = np.zeros((3, 3), point.dtype), np.zeros((3, 3), point.dtype)
+    _product(inverse, inverse.T, power)
+    for _ in range(SQUARINGS):
+        power /= power[0, 0] + power[1, 1] + power[2, 2]
+        _product(power, power, squared)
+        power[:] = squared
+    longest = 0
+    for axis in range(1, 3):
+        if power[axis, axis] > power[longest, longest]:
+            longest = axis
+    direction[:] = power[:, longest]
+    direction /= np.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2)
+    stretch = 0.0
+    for c in range(3):
+        part = inverse[0, c] * direction[0] + inverse[1, c] * direction[1] + inverse[2, c] * direction[2]
+        stretch += part * part
+    return stretch
+
+
+@njit(cache=True)
+def _product(one, other, result):
+    for r in range(3):
+        for c in range(3):
+            result[r, c] = one[r, 0] * other[0, c] + one[r, 1] * other[1, c] + one[r, 2] * other[2, c]
+
+
+@njit(cache=True)
+def _mark(points, norms, limit, distance, candidate):
+    """Residual below the limit, and no earlier such start within the distance."""
+    for i in range(len(norms)):
+        candidate[i] = norms[i] < limit
+        for k in range(i):
+            if candidate[i] and norms[k] < limit:
+                square = 0.0
+                for r in range(3):
+                    square += (points[i, r] - points[k, r]) ** 2
+                candidate[i] = square >= distance * distance
+
+
+@njit(cache=True)
+def _beyond_folds(
+    grid, target, low, scale, steps, tolerance, divergence, limit, merge, fold, reach, points, norms, inverses
+):
+    """Search again from beyond the folds of one point's candidates, in its columns that hold none."""
+    tries = len(norms)
+    candidate, direction = np.empty(tries, np.bool_), np.empty(3, target.dtype)
+    _mark(points, norms, limit, merge, candidate)
+    rank = -1
+    for i in range(tries):
+        if not candidate[i]:
+            continue
+        rank += 1
+        if not _lost_direction(grid, points[i], low, scale, direction) * fold * fold > 1:
+            continue
+        slot = -1
+        for k in range(tries):
+            if candidate[k]:
+                continue
+            slot += 1
+            side = slot - SIDES * rank
+            if 0 <= side < SIDES:
+                step = reach[side // 2] * (1 - 2 * (side % 2))
+                for r in range(3):
+                    points[k, r] = points[i, r] + step * direction[r]
+                norms[k] = _search_one(grid, target, low, scale, steps, tolerance, divergence, points[k], inverses[k])
+
+
 @njit(cache=True, parallel=True)
-def search(grid, posed, starts, low, scale, steps, tolerance, divergence, points, norms, inverses):
+def search(
+    grid, posed, starts, low, scale, steps, tolerance, divergence, limit, merge, fold, reach, points, norms, inverses
+):
     """grid (B, D, H, W, >= 12), posed (B, N, 3), starts (B, I, 12); fills points, norms, inverses (B, N, I, ...)."""
     batch, count, tries = norms.shape
     for row in prange(batch * count):
         b, n = row // count, row % count
+        target = posed[b, n]
         for i in range(tries):
+            start = starts[b, i]
+            for r in range(3):
+                points[b, n, i, r] = (
+                    start[4 * r] * target[0] + start[4 * r + 1] * target[1] + start[4 * r + 2] * target[2]
+                ) + start[4 * r + 3]
             norms[b, n, i] = _search_one(
-                grid[b], posed[b, n], starts[b, i], low, scale, steps, tolerance, divergence,
-                points[b, n, i], inverses[b, n, i],
+                grid[b], target, low, scale, steps, tolerance, divergence, points[b, n, i], inverses[b, n, i]
+            )
+        if fold > 0:
+            _beyond_folds(
+                grid[b], target, low, scale, steps, tolerance, divergence, limit, merge, fold, reach,
+                points[b, n], norms[b, n], inverses[b, n],
             )  # fmt: skip

@@ -16,7 +16,7 @@ class GridSettings:
     """The grid of skinning weights in canonical space (metres) and the search on it. Outside the box the weights of its
     nearest face hold."""
 
-    shape: tuple[int, int, int] = (16, 48, 48)  # z, y, x
+    shape: tuple[int, int, int] = (16, 56, 56)  # z, y, x
     low: tuple[float, float, float] = (-1.1, -1.38, -0.3)
     high: tuple[float, float, float] = (1.1, 0.87, 0.3)
     steps: int = 10
@@ -26,16 +26,17 @@ class GridSettings:
 
 @dataclass(frozen=True)
 class FusedSettings:
-    """The search of the fused backend around that on the grid."""
+    """The search of the fused backend around that on the grid. Roots outside the grid's box are left out."""
 
-    steps: int = 12  # on the grid
-    near: float = 2e-3  # residual on the grid at which a start ends, metres: about what the grid is off
+    steps: int = 8  # on the grid
+    near: float = 1e-3  # residual on the grid at which a start ends, metres
     candidate: float = 0.01  # residual on the grid, metres, that is worth polishing
     merge: float = 2e-3  # candidates closer than this are one, metres
+    fold: float = 0.5  # smallest singular value of the map at a candidate from which its other side is sought; 0: never
+    reach: tuple[float, float] = (0.03, 0.06)  # how far from it, metres
     evaluations: tuple[int, ...] = (3, 3, 6)  # of the networks per candidate, then of those that did not converge
-    rescue_evaluations: int = 8  # from every start, of points that have no root by then; 0: they are left without
-    rescue_room: float = 0.02  # such points that are held, as a share; on a GPU
-    room: float = 4.0  # candidates per point that are held; on a GPU
+    room: float = 3.0  # candidates per point that are held; on a GPU
+    fold_room: float = 1.0  # starts beyond folds per point that are held; on a GPU
 
 
 @dataclass(frozen=True)

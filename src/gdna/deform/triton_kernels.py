@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)  # on a CPU there is no machine code to write
+NOWHERE = tl.constexpr(1e6)  # residual of what no root was looked for or found at, metres
 
 
 @triton.jit
@@ -176,47 +177,36 @@ def _updated(j00, j01, j02, j10, j11, j12, j20, j21, j22, ux, uy, uz, qx, qy, qz
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["count", "nodes", "steps"])
-def search_kernel(
-    grid, posed, starts, origins, points, norms, inverses, count, nodes, steps, tolerance, divergence,
-    low_x, low_y, low_z, scale_x, scale_y, scale_z,
-    TRIES: tl.constexpr, D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """The whole search of every (point, start): the best iterate, its residual's norm, the last inverse Jacobian.
-
-    grid (B, nodes, 16) of transforms that carry to posed space less origins (B, 3); posed (B, N, 3), starts (B, I, 12):
-    rigid inverses; results (B, N, I, ...). `count` is N * I. Programs: (blocks of N * I, B).
-    """
-    b = tl.program_id(1).to(tl.int64)
-    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    ok = lane < count
-    grid += b * nodes * 16
-    target = posed + b * (count // TRIES) * 3 + (lane // TRIES) * 3
-    px, py, pz = (
-        tl.load(target, mask=ok, other=0.0),
-        tl.load(target + 1, mask=ok, other=0.0),
-        tl.load(target + 2, mask=ok, other=0.0),
-    )
-    s = starts + (b * TRIES + lane % TRIES) * 12
-    x = tl.load(s) * px + tl.load(s + 1) * py + tl.load(s + 2) * pz + tl.load(s + 3)
-    y = tl.load(s + 4) * px + tl.load(s + 5) * py + tl.load(s + 6) * pz + tl.load(s + 7)
-    z = tl.load(s + 8) * px + tl.load(s + 9) * py + tl.load(s + 10) * pz + tl.load(s + 11)
-    px, py, pz = px - tl.load(origins + b * 3), py - tl.load(origins + b * 3 + 1), pz - tl.load(origins + b * 3 + 2)
-    matrix = _read(grid, x, y, z, ok, low_x, low_y, low_z, scale_x, scale_y, scale_z, D, H, W)
-    gx, gy, gz = _moved(matrix, x, y, z, 32)
-    gx, gy, gz = gx - px, gy - py, gz - pz
-
-    k = tl.arange(0, 32) % 16
-    a00, a01, a02 = _column(matrix, k, 0), _column(matrix, k, 1), _column(matrix, k, 2)
-    a10, a11, a12 = _column(matrix, k, 4), _column(matrix, k, 5), _column(matrix, k, 6)
-    a20, a21, a22 = _column(matrix, k, 8), _column(matrix, k, 9), _column(matrix, k, 10)
+@triton.jit
+def _inverse(a00, a01, a02, a10, a11, a12, a20, a21, a22):
+    """A determinant closer to zero than 1e-6 counts as 1e-6 with its sign."""
     c00, c01, c02 = a11 * a22 - a12 * a21, a02 * a21 - a01 * a22, a01 * a12 - a02 * a11
     det = a00 * c00 + a10 * c01 + a20 * c02
     r = 1.0 / tl.where(tl.abs(det) < 1e-6, tl.where(det < 0, -1e-6, 1e-6), det)
-    j00, j01, j02 = c00 * r, c01 * r, c02 * r
-    j10, j11, j12 = (a12 * a20 - a10 * a22) * r, (a00 * a22 - a02 * a20) * r, (a02 * a10 - a00 * a12) * r
-    j20, j21, j22 = (a10 * a21 - a11 * a20) * r, (a01 * a20 - a00 * a21) * r, (a00 * a11 - a01 * a10) * r
+    return (
+        c00 * r, c01 * r, c02 * r,
+        (a12 * a20 - a10 * a22) * r, (a00 * a22 - a02 * a20) * r, (a02 * a10 - a00 * a12) * r,
+        (a10 * a21 - a11 * a20) * r, (a01 * a20 - a00 * a21) * r, (a00 * a11 - a01 * a10) * r,
+    )  # fmt: skip
 
+
+@triton.jit
+def _search(
+    grid, x, y, z, px, py, pz, going, points, norms, inverses, row, steps, tolerance, divergence,
+    low_x, low_y, low_z, scale_x, scale_y, scale_z, D: tl.constexpr, H: tl.constexpr, W: tl.constexpr,
+):  # fmt: skip
+    """Broyden's method from (x, y, z) to the targets p, where `going`; writes the best iterate, its residual's norm
+    (NOWHERE outside the grid's box) and the last inverse Jacobian at `row`."""
+    ok = going
+    matrix = _read(grid, x, y, z, ok, low_x, low_y, low_z, scale_x, scale_y, scale_z, D, H, W)
+    gx, gy, gz = _moved(matrix, x, y, z, 32)
+    gx, gy, gz = gx - px, gy - py, gz - pz
+    k = tl.arange(0, 32) % 16
+    j00, j01, j02, j10, j11, j12, j20, j21, j22 = _inverse(
+        _column(matrix, k, 0), _column(matrix, k, 1), _column(matrix, k, 2),
+        _column(matrix, k, 4), _column(matrix, k, 5), _column(matrix, k, 6),
+        _column(matrix, k, 8), _column(matrix, k, 9), _column(matrix, k, 10),
+    )  # fmt: skip
     bx, by, bz = x, y, z
     best = gx * gx + gy * gy + gz * gz
     going = ok & (best > tolerance * tolerance)
@@ -239,11 +229,12 @@ def search_kernel(
         best = tl.where(better, square, best)
         going = going & (best > tolerance * tolerance) & (square < divergence * divergence)
         step += 1
-    row = b * count + lane
+    fx, fy, fz = (bx - low_x) * scale_x, (by - low_y) * scale_y, (bz - low_z) * scale_z
+    inside = (fx >= 0) & (fx <= W - 1) & (fy >= 0) & (fy <= H - 1) & (fz >= 0) & (fz <= D - 1)
     tl.store(points + row * 3, bx, mask=ok)
     tl.store(points + row * 3 + 1, by, mask=ok)
     tl.store(points + row * 3 + 2, bz, mask=ok)
-    tl.store(norms + row, tl.sqrt(best), mask=ok)
+    tl.store(norms + row, tl.where(inside, tl.sqrt(best), NOWHERE), mask=ok)
     out = inverses + row * 9
     tl.store(out, j00, mask=ok)
     tl.store(out + 1, j01, mask=ok)
@@ -254,3 +245,32 @@ def search_kernel(
     tl.store(out + 6, j20, mask=ok)
     tl.store(out + 7, j21, mask=ok)
     tl.store(out + 8, j22, mask=ok)
+
+
+@triton.jit(do_not_specialize=["count", "nodes", "steps"])
+def search_kernel(
+    grid, posed, starts, origins, points, norms, inverses, count, nodes, steps, tolerance, divergence,
+    low_x, low_y, low_z, scale_x, scale_y, scale_z,
+    TRIES: tl.constexpr, D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The whole search of every (point, start).
+
+    grid (B, nodes, 16) of transforms that carry to posed space less origins (B, 3); posed (B, N, 3), starts
+    (B, TRIES, 12): rigid inverses; results (B, N, TRIES, ...). `count` is N * TRIES. Programs: (blocks of count, B).
+    """
+    b = tl.program_id(1).to(tl.int64)
+    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    ok = lane < count
+    point = b * (count // TRIES) + lane // TRIES
+    px = tl.load(posed + point * 3, mask=ok, other=0.0)
+    py = tl.load(posed + point * 3 + 1, mask=ok, other=0.0)
+    pz = tl.load(posed + point * 3 + 2, mask=ok, other=0.0)
+    s = starts + (b * TRIES + lane % TRIES) * 12
+    x = tl.load(s) * px + tl.load(s + 1) * py + tl.load(s + 2) * pz + tl.load(s + 3)
+    y = tl.load(s + 4) * px + tl.load(s + 5) * py + tl.load(s + 6) * pz + tl.load(s + 7)
+    z = tl.load(s + 8) * px + tl.load(s + 9) * py + tl.load(s + 10) * pz + tl.load(s + 11)
+    px, py, pz = px - tl.load(origins + b * 3), py - tl.load(origins + b * 3 + 1), pz - tl.load(origins + b * 3 + 2)
+    _search(
+        grid + b * nodes * 16, x, y, z, px, py, pz, ok, points, norms, inverses, b * count + lane,
+        steps, tolerance, divergence, low_x, low_y, low_z, scale_x, scale_y, scale_z, D, H, W,
+    )  # fmt: skip

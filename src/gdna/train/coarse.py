@@ -92,10 +92,9 @@ class Room:
         return replace(self, share=1.25 * self.share)
 
     def search(self, settings: SearchSettings) -> SearchSettings:
-        """For this room. Without the rescue of lost points, which costs as much as the rest of the search: of a trained
-        model's points 1.5 % more are then without a root, none of them inside the scan (measured on eight scans)."""
+        """For this room."""
         fused = settings.fused
-        wider = replace(fused, room=self.share * fused.room, rescue_evaluations=0)
+        wider = replace(fused, room=self.share * fused.room, fold_room=self.share * fused.fold_room)
         return replace(settings, fused=wider)
 
 
