@@ -18,7 +18,7 @@ from gdna.generate import loading
 from gdna.generate.animation import animate
 from gdna.generate.filming import film, with_details_of
 from gdna.generate.modes import MODES, Scene, back_and_forth
-from gdna.generate.settings import EvalMode
+from gdna.generate.settings import Base, EvalMode
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import save_checkpoint
 from gdna.model.config import ModelConfig, NormalConfig, OccupancyConfig
@@ -147,6 +147,18 @@ def test_modes_start_from_the_given_person(model):
     someone = model.sample(1, seed=5)[0]
     for mode in MODES:
         assert torch.equal(frames_of(mode, model, start=someone)[0].person.z_shape, someone.z_shape), mode
+
+
+@pytest.mark.parametrize("mode", [EvalMode.z_detail, EvalMode.betas, EvalMode.thetas])
+def test_the_base_person_is_a_trained_one_unless_the_mean_is_asked_for(model, mode):
+    trained, mean = (MODES[mode](replace(scene(model), base_kind=kind)) for kind in (Base.typical, Base.mean))
+    someone, nobody = next(iter(trained)).person, next(iter(mean)).person
+    known = model.network.z_shapes.weight
+    who = int((known - someone.z_shape).norm(dim=1).argmin())
+    assert torch.equal(someone.z_shape, known[who])
+    assert torch.equal(someone.betas[1:], model.betas[who, 1:])  # the mode betas changes the first
+    torch.testing.assert_close(nobody.z_shape, known.mean(0))
+    assert not nobody.betas.any()
 
 
 def test_a_clip_runs_back_and_forth():

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gdna.generate.people import Model, Person
-from gdna.generate.settings import EvalMode
+from gdna.generate.settings import Base, EvalMode
 from gdna.types import Motion
 
 BETAS_FRAMES = 40
@@ -44,11 +44,14 @@ class Scene:
     random_betas: bool
     novelty: float  # of random people
     generator: torch.Generator
+    base_kind: Base = Base.typical
 
     @property
     def base(self) -> Person:
         """Whom the modes show that change one thing only."""
-        return self.start or self.model.mean_person()
+        if self.start is not None:
+            return self.start
+        return self.model.mean_person() if self.base_kind is Base.mean else self.model.typical_person()
 
 
 def interp(scene: Scene) -> Iterator[Frame]:
@@ -60,13 +63,15 @@ def interp(scene: Scene) -> Iterator[Frame]:
 
 
 def z_shape(scene: Scene) -> Iterator[Frame]:
-    """Only the shape code changes, between training people's; mean detail, mean body, zero pose."""
+    """Only the shape code changes, between training people's; detail and body of the base person, zero
+    pose."""
     base = scene.base
     return _standing(scene, lambda someone: base.with_codes(z_shape=someone.z_shape))
 
 
 def z_detail(scene: Scene) -> Iterator[Frame]:
-    """Only the detail code changes, between training people's; mean shape, mean body, zero pose."""
+    """Only the detail code changes, between training people's; shape and body of the base person, zero
+    pose."""
     base = scene.base
     return _standing(scene, lambda someone: base.with_codes(z_detail=someone.z_detail))
 

@@ -102,6 +102,7 @@ def open_scene(model: Model, settings: GenerateSettings) -> Scene:
         random_betas=settings.random_betas,
         novelty=settings.novelty,
         generator=torch.Generator().manual_seed(settings.seed),
+        base_kind=settings.base,
     )
 
 

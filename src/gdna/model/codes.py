@@ -66,6 +66,15 @@ def sample_people(
     return Drawn(Codes(shape, detail), bodies)
 
 
+def typical_index(model: AvatarModel) -> int:
+    """Number of the training person whose codes, shape and detail in standard deviations of their channels, lie nearest
+    to the mean of all."""
+    codes = torch.cat([model.z_shapes.weight, model.z_details.weight], 1).detach()
+    offset = codes - codes.mean(0)
+    spread = offset.square().mean(0).sqrt().clamp_min(torch.finfo(codes.dtype).tiny)  # nobody differs: 0 of anything
+    return int((offset / spread).square().sum(1).argmin())
+
+
 def learned_codes(model: AvatarModel) -> tuple[Float[Tensor, "n Z"], Float[Tensor, "n Zd"]]:
     """Shape and detail codes of the training people. Raises `GdnaError` where they are too few to draw others."""
     shapes, details = model.z_shapes.weight.detach(), model.z_details.weight.detach()
