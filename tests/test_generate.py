@@ -14,7 +14,7 @@ import gdna
 from gdna.apps import cli
 from gdna.body.open_body import open_body
 from gdna.errors import GdnaError
-from gdna.generate import loading
+from gdna.generate import loading, whole
 from gdna.generate.animation import animate
 from gdna.generate.filming import film, with_details_of
 from gdna.generate.modes import MODES, Scene, back_and_forth
@@ -196,7 +196,20 @@ def test_pictures_do_not_depend_on_workers(model):
     camera = Orthographic(image_size=32)
     alone, together = (list(film(frames, 24, camera, workers)) for workers in (1, 2))
     assert len(alone) == 5
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(alone, together, strict=True))
+
+
+def test_in_the_place_of_the_torn_comes_the_next_seeds_person(model, monkeypatch):
+    frames, camera = frames_of(EvalMode.sample, model, frames=3, seed=0), Orthographic(image_size=16)
+    torn = frames[1].person.mesh(24, "coarse").vertices
+    monkeypatch.setattr(whole, "is_torn", lambda avatar: torch.equal(avatar.vertices, torn))
+    seen = [shot.seen for shot in film(frames, 24, camera)]
+    assert [s.thrown for s in seen] == [0, 1, 0]
+    assert torch.equal(seen[1].person.z_shape, model.sample(3, seed=1)[1].z_shape)
+    assert seen[2].person is frames[2].person
+    monkeypatch.setattr(whole, "is_torn", lambda avatar: True)
+    assert [shot.seen.thrown for shot in film(frames[:1], 24, camera)] == [whole.TRIES]
+    assert [shot.seen.thrown for shot in film(frames_of(EvalMode.thetas, model, frames=2), 24, camera)] == [0, 0]
 
 
 def test_no_surface_is_an_error(model):
@@ -236,6 +249,16 @@ def test_every_mode_writes_film_and_sheet(mode, experiment, monkeypatch, capsys)
 
 
 SMALL_FILM = ["frames=2", "mesh_resolution=32", "image_size=32", "device=cpu"]
+
+
+def test_the_command_says_how_many_were_torn(experiment, monkeypatch, capsys):
+    monkeypatch.chdir(experiment.parents[1])
+    monkeypatch.setattr(whole, "is_torn", lambda avatar: True)
+    assert cli.main(["generate", "expname=tiny", "eval_mode=sample", *SMALL_FILM, "frames=1", "save=[npz]"]) == 0
+    assert f"torn:   {whole.TRIES} random people" in capsys.readouterr().out
+    model = gdna.load(experiment, device="cpu")
+    saved = model.load_person(experiment / "videos" / "sample_seed42" / "person_000.npz")
+    assert torch.equal(saved.z_shape, model.sample(1, seed=42 + whole.TRIES)[0].z_shape)  # whom the film shows
 
 
 def test_people_are_saved_and_generated_again(experiment, monkeypatch, capsys):

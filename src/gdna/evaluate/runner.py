@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -44,7 +45,7 @@ from gdna.evaluate.variety import (
     neutral_people,
     surface_diversity,
 )
-from gdna.generate.people import Model
+from gdna.generate.people import Model, Person
 
 Track = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
 """Passes items on and may tell of their progress: items, how many, what they are, their unit."""
@@ -264,12 +265,17 @@ def _variety(job: _Job, evaluation: Evaluation) -> Evaluation:
 
 
 def _health(job: _Job, evaluation: Evaluation) -> Evaluation:
-    settings = job.settings
-    if not (people := job.share.of(job.model.sample(settings.samples, settings.seed))):
+    settings, model = job.settings, job.model
+    if not (people := job.share.of(list(enumerate(model.sample(settings.samples, settings.seed))))):
         return evaluation
     tracked = job.track(people, len(people), "health", "people")
     resolution = settings.health_resolution or settings.mesh_resolution
-    report = HealthReport(tuple(check_person(person, resolution) for person in tracked))
+
+    def of_seed(further: int, number: int) -> Person:
+        return model.sample(settings.samples, settings.seed + further)[number]
+
+    checked = (check_person(person, resolution, partial(of_seed, number=number)) for number, person in tracked)
+    report = HealthReport(tuple(checked))
     return replace(evaluation, health=report)
 
 
