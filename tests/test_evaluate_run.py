@@ -24,7 +24,7 @@ from gdna.evaluate.maps import decode, prepared_images, prepared_views, render_p
 from gdna.evaluate.merge import merged
 from gdna.evaluate.metrics import scan_iou
 from gdna.evaluate.page import render_page
-from gdna.evaluate.people import draw_people, posed_person
+from gdna.evaluate.people import draw_people, near_poses, posed_person
 from gdna.evaluate.plots import bars, strips
 from gdna.evaluate.reconstruct import CodeFitSettings, fit_codes, reconstruct
 from gdna.evaluate.report import Column, read_column
@@ -39,6 +39,7 @@ from gdna.generate.whole import MOST_HANDLES, TRIES
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import save_checkpoint
 from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
+from gdna.model.pose_offsets import pose_numbers
 from gdna.types import BodyParams, PosedMesh, Scan
 
 TINY = ModelConfig(
@@ -180,6 +181,19 @@ def test_people_take_every_pose_before_one_comes_again(model, data):
     assert all(torch.equal(a.z_shape, b.z_shape) for (a, _), (b, _) in zip(drawn, again, strict=True))
 
 
+def test_near_poses_are_those_of_others_nearest_to_the_clothes_own(model, data):
+    scans = data.members("trained", 10)
+    numbers = pose_numbers(scans[0][0].data.bone_transforms, model.body.parents)
+    drawn = model.draw(6, torch.Generator().manual_seed(0), novelty=0.0)
+    for person, pose in zip(drawn, near_poses(drawn, scans), strict=True):
+        own = int((model.network.z_shapes.weight - person.z_shape).norm(dim=1).argmin())
+        others = [i for i in range(len(scans)) if scans[i][0].person[i] != own]
+        nearest = min(others, key=lambda i: float((numbers[i] - numbers[own]).norm()))
+        assert torch.equal(pose, scans[0][0].data.joint_rotations[nearest])
+    alone = [pair for pair in scans if pair[0].person[pair[1]] == 0]
+    assert near_poses([model.training_person(0), model.training_person(1)], alone) == [None, None]
+
+
 def test_a_person_in_a_scans_pose_either_way(model, data):
     """From joint rotations, or from the scan's bone transforms: the same mesh."""
     prepared = data.sets["trained"][0].data
@@ -239,6 +253,8 @@ def test_every_part_has_its_numbers(evaluation):
         assert 0 < summary[f"normal_error_deg_{suffix}"] < 180
     assert summary["frechet_raw"] > summary["frechet_floor"]  # a ball is no person
     assert evaluation.people.frechet_name == "Frechet distance (colours)"
+    assert {f"{name}_near_poses" for name in ("frechet", "kernel", "precision", "recall")} <= summary.keys()
+    assert summary["frechet_near_poses"] != summary["frechet_raw"]
     assert summary["samples"] == 2
     assert 0 < summary["skin_misplaced_weight_train"] < 1
     assert summary["z_detail_silhouette_px"] == 0  # details are normals only

@@ -94,7 +94,7 @@ def _people(evaluation: Evaluation) -> Iterable[str]:
         "Distances of so few images are larger than of many: compare with the floor, not with other papers.</p>"
     )
     sets = {"raw geometry": report.raw, "predicted normals": report.predicted}
-    sets |= {"trained people redrawn": report.redrawn, "floor": report.floor}
+    sets |= {"in near poses": report.near, "trained people redrawn": report.redrawn, "floor": report.floor}
     known = {name: distance for name, distance in sets.items() if distance is not None}
     yield _plots(
         bars(report.frechet_name, {n: d.frechet for n, d in known.items()}),

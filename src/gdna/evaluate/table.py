@@ -19,6 +19,7 @@ class Row:
 TITLES = {
     "floor": "floor (training scans)",
     "redrawn": "trained people by their learned codes",
+    "near_poses": "predicted normals in near poses",
     "raw": "raw geometry",
     "normals": "predicted normals",
 }
