@@ -33,6 +33,7 @@ FORMAT = "gdna-model-card-1"
 SAME = 0.01  # a number measured twice, on two machines say, may differ by as much; the first counts
 HEALTH_OF = 500  # people among whom a card counts the broken, however many were looked at
 COUNTED = ("broken", "broken_meshes", "with_floaters", "with_missing_bones", "with_many_handles")
+ALSO_COUNTED = ("with_large_floaters", "drawn_again", "generated_missing_bones", "generated_many_handles")  # since 0.5
 OF_SCANS = ("iou", "iou_near", "chamfer_mm", "normal_consistency", "f_score_1cm", "normal_error_deg", "silhouette_iou")
 OF_PEOPLE = ("floor", "redrawn", "normals", "raw")
 REQUIRED = (
@@ -107,7 +108,8 @@ def derived(numbers: Mapping[str, float]) -> dict[str, float]:
         if {f"frechet_{over}", f"frechet_{under}"} <= numbers.keys()
     }
     if "samples" in numbers:
-        values |= {f"{key}_of_{HEALTH_OF}": HEALTH_OF * numbers[key] / numbers["samples"] for key in COUNTED}
+        counts = [*COUNTED, *(key for key in ALSO_COUNTED if key in numbers)]
+        values |= {f"{key}_of_{HEALTH_OF}": HEALTH_OF * numbers[key] / numbers["samples"] for key in counts}
     return values
 
 
@@ -162,13 +164,14 @@ def as_markdown(card: Mapping[str, Any]) -> str:
 def _tables(numbers: Mapping[str, float]) -> list[str]:
     lines, section = [], ""
     for row in ROWS:
-        key = f"{row.key}_of_{HEALTH_OF}" if row.key in COUNTED else row.key
+        counted = row.key in (*COUNTED, *ALSO_COUNTED)
+        key = f"{row.key}_of_{HEALTH_OF}" if counted else row.key
         if key not in numbers:
             continue
         if row.section != section:
             section = row.section
             lines += ["", f"**{section}**", "", "| | |", "|---|---|"]
-        title = f"{row.title}, of {HEALTH_OF}" if row.key in COUNTED else row.title
+        title = f"{row.title}, of {HEALTH_OF}" if counted else row.title
         better = {True: " ↑", False: " ↓", None: ""}[row.larger]
         lines.append(f"| {title}{better} | {numbers[key]:.{row.digits}f} |")
     return lines

@@ -30,14 +30,17 @@ from gdna.types import PosedMesh
 
 OUT = Path(__file__).parents[1] / "docs/images/people.webp"
 MOST_TURNED = math.radians(40)  # from the camera
+PICTURE = 1.4  # side of a picture in squares: few fill theirs, so that people are larger if pictures overlap
 
 
 def main() -> None:
     args = parse()
     model = load(args.model, args.device)
     count = args.rows * args.columns
-    people = tqdm(portraits(model, count, args.seed, args.resolution, args.cell), total=count, unit=" people")
-    sheet = arranged(list(people), args.columns)
+    people = tqdm(
+        portraits(model, count, args.seed, args.resolution, round(PICTURE * args.cell)), total=count, unit=" people"
+    )
+    sheet = arranged(list(people), args.columns, args.cell)
     kind = {".png": "PNG", ".webp": "WEBP"}[args.out.suffix]
     with atomic_path(args.out) as temporary:
         Image.fromarray(sheet).save(temporary, kind, **({"quality": 90} if kind == "WEBP" else {"optimize": True}))
@@ -50,7 +53,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--columns", type=int, default=8)
-    parser.add_argument("--cell", type=int, default=250, help="pixels of a person's square")
+    parser.add_argument("--cell", type=int, default=250, help="pixels from one person to the next")
     parser.add_argument("--resolution", type=int, default=256, help="cells along the longest side of a mesh")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=OUT, help=".png or .webp")
@@ -87,9 +90,15 @@ def random_poses(count: int, generator: torch.Generator) -> Float[Tensor, "N J 3
     return torch.stack(poses)
 
 
-def arranged(images: list[UInt8[np.ndarray, "S S 3"]], columns: int) -> UInt8[np.ndarray, "H W 3"]:
-    rows = [np.concatenate(images[start : start + columns], 1) for start in range(0, len(images), columns)]
-    return np.concatenate(rows, 0)
+def arranged(images: list[UInt8[np.ndarray, "S S 3"]], columns: int, cell: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Row by row, `cell` pixels apart. Pictures may be larger; where they overlap, what is darker is seen."""
+    size, rows = len(images[0]), -(-len(images) // columns)
+    sheet = np.full((size + (rows - 1) * cell, size + (columns - 1) * cell, 3), 255, np.uint8)
+    for number, image in enumerate(images):
+        down, right = (cell * place for place in divmod(number, columns))
+        there = sheet[down : down + size, right : right + size]
+        np.minimum(there, image, out=there)
+    return sheet
 
 
 if __name__ == "__main__":

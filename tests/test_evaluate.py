@@ -25,7 +25,7 @@ from gdna.evaluate.distribution import (
 )
 from gdna.evaluate.efficientnet import SameConv, efficientnet_lite0
 from gdna.evaluate.features import FeatureNetwork, extract_features, feature_network
-from gdna.evaluate.health import check_person, check_surface, enclosed_by, genus, part_volumes, raw_surface
+from gdna.evaluate.health import check_person, check_surface, enclosed_by, part_volumes, raw_surface
 from gdna.evaluate.inception import InceptionV3, inception_v3, resize_as_tensorflow
 from gdna.evaluate.maps import angles_between, decode, silhouette_shift
 from gdna.evaluate.skinning import mean_over_bones, weight_error
@@ -34,7 +34,7 @@ from gdna.evaluate.variety import FOLD_BAND, fold_band, folds_replaced
 from gdna.evaluate.weights import read_torch_weights
 from gdna.extract.refine import extract_surface
 from gdna.generate.loading import load
-from gdna.geometry.mesh import vertex_normals
+from gdna.geometry.mesh import genus, vertex_normals
 from gdna.geometry.rotations import rotation_y
 from gdna.render.shade import normal_image
 from gdna.types import AvatarMesh, NormalMap
@@ -365,9 +365,9 @@ def test_floaters_bubbles_and_handles():
     found = health_of(ball(1.0), crumb, crumb, moved(bubble, 0, 0.5, 0))
     assert found.floaters == 2
     assert found.floater_cm3 == pytest.approx(2e6 * volume(crumb), rel=1e-6)
-    assert found.cavities == 1
+    assert (found.large_floaters, found.cavities) == (2, 1)
     assert health_of(ring).handles == 1
-    assert genus(ball(1).faces) == 0
+    assert genus(torch.from_numpy(ball(1).faces)) == 0
     whole = check_surface(ball(1.0), JOINTS[:3], PARENTS[:3], NAMES[:3])
     assert not whole.broken
     assert whole.missing_bones == ()
@@ -387,7 +387,7 @@ def test_genus_and_inside_as_counted_plainly():
     parts = components(faces, len(vertices))
     main = faces[max(parts, key=len)].astype(np.int64)
     edges = np.unique(np.sort(main[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0)
-    assert genus(main) == (2 - (len(np.unique(main)) - len(edges) + len(main))) // 2 > 2
+    assert genus(torch.from_numpy(main)) == (2 - (len(np.unique(main)) - len(edges) + len(main))) // 2 > 2
     points = np.random.default_rng(0).uniform(-1, 1, (500, 3))
     found = enclosed_by(Surface(vertices, main), points)
     assert 20 < found.sum() < 480
@@ -470,3 +470,6 @@ def test_a_drawn_person_through_every_step():
     assert found == check_person(one, 48)
     assert found.floaters + found.cavities == len(components(whole.faces, len(whole.vertices))) - 1
     assert "spine2" not in found.missing_bones
+    kept = one.mesh(48, "coarse")  # what is generated is the part that was looked at
+    assert len(kept.faces) == max(len(part) for part in components(whole.faces, len(whole.vertices)))
+    assert genus(kept.faces) == found.handles

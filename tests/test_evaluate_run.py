@@ -19,11 +19,12 @@ from gdna.data.prepared import PreparedSet
 from gdna.data.scan import write_scan
 from gdna.errors import GdnaError
 from gdna.evaluate.features import FeatureNetwork
+from gdna.evaluate.health import SampleHealth
 from gdna.evaluate.maps import decode, prepared_images, prepared_views, render_pairs
 from gdna.evaluate.merge import merged
 from gdna.evaluate.metrics import scan_iou
 from gdna.evaluate.page import render_page
-from gdna.evaluate.people import draw_people, posed_person
+from gdna.evaluate.people import draw_people, near_poses, posed_person
 from gdna.evaluate.plots import bars, strips
 from gdna.evaluate.reconstruct import CodeFitSettings, fit_codes, reconstruct
 from gdna.evaluate.report import Column, read_column
@@ -34,9 +35,11 @@ from gdna.evaluate.stability import clip_of, stability
 from gdna.evaluate.variety import Changed
 from gdna.generate.animation import animate
 from gdna.generate.loading import load
+from gdna.generate.whole import MOST_HANDLES, TRIES
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import save_checkpoint
 from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
+from gdna.model.pose_offsets import pose_numbers
 from gdna.types import BodyParams, PosedMesh, Scan
 
 TINY = ModelConfig(
@@ -178,6 +181,19 @@ def test_people_take_every_pose_before_one_comes_again(model, data):
     assert all(torch.equal(a.z_shape, b.z_shape) for (a, _), (b, _) in zip(drawn, again, strict=True))
 
 
+def test_near_poses_are_those_of_others_nearest_to_the_clothes_own(model, data):
+    scans = data.members("trained", 10)
+    numbers = pose_numbers(scans[0][0].data.bone_transforms, model.body.parents)
+    drawn = model.draw(6, torch.Generator().manual_seed(0), novelty=0.0)
+    for person, pose in zip(drawn, near_poses(drawn, scans), strict=True):
+        own = int((model.network.z_shapes.weight - person.z_shape).norm(dim=1).argmin())
+        others = [i for i in range(len(scans)) if scans[i][0].person[i] != own]
+        nearest = min(others, key=lambda i: float((numbers[i] - numbers[own]).norm()))
+        assert torch.equal(pose, scans[0][0].data.joint_rotations[nearest])
+    alone = [pair for pair in scans if pair[0].person[pair[1]] == 0]
+    assert near_poses([model.training_person(0), model.training_person(1)], alone) == [None, None]
+
+
 def test_a_person_in_a_scans_pose_either_way(model, data):
     """From joint rotations, or from the scan's bone transforms: the same mesh."""
     prepared = data.sets["trained"][0].data
@@ -237,6 +253,8 @@ def test_every_part_has_its_numbers(evaluation):
         assert 0 < summary[f"normal_error_deg_{suffix}"] < 180
     assert summary["frechet_raw"] > summary["frechet_floor"]  # a ball is no person
     assert evaluation.people.frechet_name == "Frechet distance (colours)"
+    assert {f"{name}_near_poses" for name in ("frechet", "kernel", "precision", "recall")} <= summary.keys()
+    assert summary["frechet_near_poses"] != summary["frechet_raw"]
     assert summary["samples"] == 2
     assert 0 < summary["skin_misplaced_weight_train"] < 1
     assert summary["z_detail_silhouette_px"] == 0  # details are normals only
@@ -388,6 +406,23 @@ def test_a_share_may_be_empty(model):
     assert len(merged(parts).health.people) == 1
     with pytest.raises(GdnaError, match="nothing to measure: People"):
         merged([measure(model, EvaluationData(), replace(SMALL, parts=("people",)))])
+
+
+def test_the_torn_are_looked_at_and_those_in_their_place(model, monkeypatch):
+    whole = SampleHealth(0, 0.0, 0, 0, 0, ())
+    torn, legless = replace(whole, handles=MOST_HANDLES + 1), replace(whole, missing_bones=("left_knee",))
+    answers = iter([whole, torn, torn, legless, *[torn] * (1 + TRIES)])
+    asked = []
+    monkeypatch.setattr("gdna.evaluate.health.check_surface", lambda *_: next(answers))
+    monkeypatch.setattr(
+        "gdna.evaluate.health.raw_surface", lambda person, _: asked.append(person) or (None, np.zeros((24, 3)))
+    )
+    settings = replace(SMALL, parts=("health",), samples=3, seed=7)
+    found = evaluate(model, EvaluationData(), settings).summary()
+    assert torch.equal(asked[3].z_shape, model.sample(3, seed=9)[1].z_shape)  # the second try of the second person
+    counts = {"with_many_handles": 2, "with_missing_bones": 0, "drawn_again": 2 + TRIES}
+    counts |= {"generated_many_handles": 1, "generated_missing_bones": 1, "broken_meshes": 2}
+    assert {name: found[name] for name in counts} == counts
 
 
 def test_two_processes_from_the_command_line(tmp_path, monkeypatch, capsys):

@@ -14,11 +14,11 @@ import gdna
 from gdna.apps import cli
 from gdna.body.open_body import open_body
 from gdna.errors import GdnaError
-from gdna.generate import loading
+from gdna.generate import loading, whole
 from gdna.generate.animation import animate
 from gdna.generate.filming import film, with_details_of
 from gdna.generate.modes import MODES, Scene, back_and_forth
-from gdna.generate.settings import EvalMode
+from gdna.generate.settings import Base, EvalMode
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import save_checkpoint
 from gdna.model.config import ModelConfig, NormalConfig, OccupancyConfig
@@ -149,6 +149,18 @@ def test_modes_start_from_the_given_person(model):
         assert torch.equal(frames_of(mode, model, start=someone)[0].person.z_shape, someone.z_shape), mode
 
 
+@pytest.mark.parametrize("mode", [EvalMode.z_detail, EvalMode.betas, EvalMode.thetas])
+def test_the_base_person_is_a_trained_one_unless_the_mean_is_asked_for(model, mode):
+    trained, mean = (MODES[mode](replace(scene(model), base_kind=kind)) for kind in (Base.typical, Base.mean))
+    someone, nobody = next(iter(trained)).person, next(iter(mean)).person
+    known = model.network.z_shapes.weight
+    who = int((known - someone.z_shape).norm(dim=1).argmin())
+    assert torch.equal(someone.z_shape, known[who])
+    assert torch.equal(someone.betas[1:], model.betas[who, 1:])  # the mode betas changes the first
+    torch.testing.assert_close(nobody.z_shape, known.mean(0))
+    assert not nobody.betas.any()
+
+
 def test_a_clip_runs_back_and_forth():
     assert back_and_forth(4, 9) == [0, 1, 2, 3, 2, 1, 0, 1, 2]
     assert back_and_forth(1, 3) == [0, 0, 0]
@@ -184,7 +196,20 @@ def test_pictures_do_not_depend_on_workers(model):
     camera = Orthographic(image_size=32)
     alone, together = (list(film(frames, 24, camera, workers)) for workers in (1, 2))
     assert len(alone) == 5
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(alone, together, strict=True))
+
+
+def test_in_the_place_of_the_torn_comes_the_next_seeds_person(model, monkeypatch):
+    frames, camera = frames_of(EvalMode.sample, model, frames=3, seed=0), Orthographic(image_size=16)
+    torn = frames[1].person.mesh(24, "coarse").vertices
+    monkeypatch.setattr(whole, "is_torn", lambda avatar: torch.equal(avatar.vertices, torn))
+    seen = [shot.seen for shot in film(frames, 24, camera)]
+    assert [s.thrown for s in seen] == [0, 1, 0]
+    assert torch.equal(seen[1].person.z_shape, model.sample(3, seed=1)[1].z_shape)
+    assert seen[2].person is frames[2].person
+    monkeypatch.setattr(whole, "is_torn", lambda avatar: True)
+    assert [shot.seen.thrown for shot in film(frames[:1], 24, camera)] == [whole.TRIES]
+    assert [shot.seen.thrown for shot in film(frames_of(EvalMode.thetas, model, frames=2), 24, camera)] == [0, 0]
 
 
 def test_no_surface_is_an_error(model):
@@ -224,6 +249,16 @@ def test_every_mode_writes_film_and_sheet(mode, experiment, monkeypatch, capsys)
 
 
 SMALL_FILM = ["frames=2", "mesh_resolution=32", "image_size=32", "device=cpu"]
+
+
+def test_the_command_says_how_many_were_torn(experiment, monkeypatch, capsys):
+    monkeypatch.chdir(experiment.parents[1])
+    monkeypatch.setattr(whole, "is_torn", lambda avatar: True)
+    assert cli.main(["generate", "expname=tiny", "eval_mode=sample", *SMALL_FILM, "frames=1", "save=[npz]"]) == 0
+    assert f"torn:   {whole.TRIES} random people" in capsys.readouterr().out
+    model = gdna.load(experiment, device="cpu")
+    saved = model.load_person(experiment / "videos" / "sample_seed42" / "person_000.npz")
+    assert torch.equal(saved.z_shape, model.sample(1, seed=42 + whole.TRIES)[0].z_shape)  # whom the film shows
 
 
 def test_people_are_saved_and_generated_again(experiment, monkeypatch, capsys):

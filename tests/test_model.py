@@ -13,7 +13,7 @@ from gdna.errors import GdnaError
 from gdna.geometry.rotations import axis_angle_to_matrix, rigid
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model, save_checkpoint
-from gdna.model.codes import sample_people
+from gdna.model.codes import sample_people, typical_index
 from gdna.model.config import MlpConfig, ModelConfig, NormalConfig, OccupancyConfig, from_dict, to_dict
 from gdna.model.training_state import TrainingState, load_training_state, save_training_state
 from gdna.types import Codes
@@ -184,6 +184,15 @@ def test_random_people_without_novelty_are_training_people(model):
     torch.testing.assert_close(drawn.betas, betas[who])
     with pytest.raises(GdnaError, match="at least 2"):
         sample_people(AvatarModel(replace(SMALL, num_people=1)), betas[:1], 1, torch.Generator())
+
+
+def test_the_typical_person_is_nearest_to_the_mean_in_standard_deviations():
+    model = AvatarModel(replace(SMALL, num_people=5))
+    rows = torch.tensor([[3.0, 0.1], [-3.0, 0.1], [1.0, 0.01], [-1.2, -0.01], [0.2, -0.2]])
+    with torch.no_grad():
+        model.z_shapes.weight[:, 0], model.z_details.weight[:, 0] = rows.T
+    assert typical_index(model) == 2  # 4 by the plain distance, 3 is farther in the first channel
+    assert typical_index(AvatarModel(replace(SMALL, num_people=1))) == 0
 
 
 def test_config_round_trip_and_unknown_names():

@@ -76,6 +76,9 @@ def test_random_poses_face_the_camera():
 @pytest.mark.parametrize("columns", [2, 3])
 def test_a_sheet_has_a_place_for_everybody(columns):
     images = [np.full((4, 4, 3), k, np.uint8) for k in range(6)]
-    found = sheet.arranged(images, columns)
+    found = sheet.arranged(images, columns, 4)
     assert found.shape == (24 // columns, 4 * columns, 3)
     assert found[-1, -1, 0] == 5
+    lapped = sheet.arranged(images, columns, 3)
+    assert lapped.shape == (4 + 3 * (6 // columns - 1), 4 + 3 * (columns - 1), 3)
+    assert lapped[3, 3, 0] == 0  # of four pictures the darkest

@@ -19,5 +19,7 @@ def run(keys: Generate) -> None:
     out = Path(keys.out) if keys.out else opened.folder / "videos"
     results = generate(opened.model, keys, out, partial(track, label=keys.eval_mode.name, unit="frames"))
     print(f"film:   {results.video}\nsheet:  {results.sheet}")
+    if results.thrown:
+        print(f"torn:   {results.thrown} random people, others of the following seeds came in their place")
     for path in results.people:
         print(f"person: {path}")

@@ -1,9 +1,10 @@
-"""Is a person whole? Parts that float, holes that should not be, limbs that are missing."""
+"""Is a person whole? Parts that float, holes that should not be, limbs that are missing: of the model's whole surface,
+and of what is generated, which is its largest part and nobody who is torn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from gdna.evaluate.surface import Surface
 from gdna.extract.avatar_mesh import body_box
 from gdna.extract.refine import extract_surface
 from gdna.generate.people import Person
+from gdna.generate.whole import MOST_HANDLES, TRIES, Instead
+from gdna.geometry.mesh import genus
 from gdna.types import BodyParams
 
 START_CELLS = 64  # cells of about 3.5 cm: what floats is found where it is larger than that
@@ -25,7 +28,7 @@ HEAD_REACH = 0.5  # of the neck's length, beyond the head's joint
 HEAD = JOINT_NAMES.index("head")  # in every tree
 BONE_CELL = 0.02  # metres: these points are few, and looked up by such squares
 COVERED = 0.5  # share of a bone that must lie inside
-MOST_HANDLES = 10  # an arm that touches the body makes one; a torn garment many
+LARGE_CM3 = 2.0  # fingertips that cells of 9 to 17 mm cut off are smaller
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,12 @@ class SampleHealth:
     """Of one person's surface."""
 
     floaters: int  # closed parts outside the largest
-    floater_cm3: float
+    floater_cm3: float  # of together
+    large_floaters: int  # above `LARGE_CM3`
     cavities: int  # closed parts turned inward: bubbles that nobody sees
     handles: int  # genus of the largest part
     missing_bones: tuple[str, ...]
+    again: tuple[SampleHealth, ...] = ()  # of those who were drawn in the place of this torn person, one after another
 
     @property
     def broken(self) -> bool:
@@ -45,7 +50,16 @@ class SampleHealth:
     @property
     def mesh_broken(self) -> bool:
         """Without regard to what floats: of the largest part, which is all that is generated."""
-        return bool(self.missing_bones) or self.handles > MOST_HANDLES
+        return bool(self.missing_bones) or self.torn
+
+    @property
+    def torn(self) -> bool:
+        return self.handles > MOST_HANDLES
+
+    @property
+    def generated(self) -> SampleHealth:
+        """Of whom `gdna generate` shows: the last who was drawn."""
+        return self.again[-1] if self.again else self
 
 
 @dataclass(frozen=True)
@@ -61,18 +75,30 @@ class HealthReport:
             "broken": sum(p.broken for p in self.people),
             "broken_meshes": sum(p.mesh_broken for p in self.people),
             "with_floaters": sum(p.floaters > 0 for p in self.people),
+            "with_large_floaters": sum(p.large_floaters > 0 for p in self.people),
             "with_missing_bones": sum(bool(p.missing_bones) for p in self.people),
-            "with_many_handles": sum(p.handles > MOST_HANDLES for p in self.people),
+            "with_many_handles": sum(p.torn for p in self.people),
+            "drawn_again": sum(len(p.again) for p in self.people),
+            "generated_missing_bones": sum(bool(p.generated.missing_bones) for p in self.people),
+            "generated_many_handles": sum(p.generated.torn for p in self.people),
         }
-        handles = float(np.mean([p.handles for p in self.people]))
-        return {name: float(count) for name, count in counts.items()} | {"handles": handles}
+        means = {
+            "handles": float(np.mean([p.handles for p in self.people])),
+            "floater_cm3": float(np.median([p.floater_cm3 for p in self.people])),
+        }
+        return {name: float(count) for name, count in counts.items()} | means
 
 
-def check_person(person: Person, resolution: int) -> SampleHealth:
-    """Every part of the model's surface, not only the largest that `Person.mesh` keeps."""
+def check_person(person: Person, resolution: int, instead: Instead | None = None) -> SampleHealth:
+    """Every part of the model's surface, not only the largest that `Person.mesh` keeps. With `instead` those too who
+    come in the place of somebody torn, as `gdna.generate.whole` has it."""
     surface, joints = raw_surface(person, resolution)
     parents = person.model.body.parents
-    return check_surface(surface, joints, parents, JOINTS_OF[parents])
+    found = check_surface(surface, joints, parents, JOINTS_OF[parents])
+    again: list[SampleHealth] = []
+    while instead is not None and len(again) < TRIES and (again[-1] if again else found).torn:
+        again.append(check_person(instead(len(again) + 1), resolution))
+    return replace(found, again=tuple(again))
 
 
 @torch.no_grad()
@@ -99,7 +125,7 @@ def check_surface(
 ) -> SampleHealth:
     """Parts, genus and bones of a closed surface whose faces look outward."""
     if len(surface.faces) == 0:
-        return SampleHealth(0, 0.0, 0, 0, names[1:])
+        return SampleHealth(0, 0.0, 0, 0, 0, names[1:])
     parts = components(surface.faces, len(surface.vertices))
     volumes = part_volumes(surface, parts)
     main = int(volumes.argmax())
@@ -109,8 +135,9 @@ def check_surface(
     return SampleHealth(
         floaters=int(floaters.sum()),
         floater_cm3=1e6 * float(volumes[floaters].sum()),
+        large_floaters=int((1e6 * volumes[floaters] > LARGE_CM3).sum()),
         cavities=int((floating & (volumes <= 0)).sum()),
-        handles=genus(surface.faces[parts[main]]),
+        handles=genus(torch.from_numpy(surface.faces[parts[main]])),
         missing_bones=tuple(names[bone] for bone in missing_bones(whole, joints, parents)),
     )
 
@@ -122,12 +149,6 @@ def part_volumes(surface: Surface, parts: Sequence[Int[np.ndarray, " _"]]) -> Fl
     faces = np.ascontiguousarray(surface.faces[np.concatenate(parts)], np.int64)
     ends = np.cumsum([len(part) for part in parts])
     return volumes_and_areas(np.ascontiguousarray(surface.vertices, np.float64), faces, ends)[0]
-
-
-def genus(faces: Int[np.ndarray, "F 3"]) -> int:
-    """Handles of a closed connected surface, V - E + F = 2 - 2 g, in which each edge has two faces: E = 3 F / 2."""
-    vertices = int(np.count_nonzero(np.bincount(faces.ravel())))
-    return (2 - vertices + len(faces) // 2) // 2
 
 
 def missing_bones(surface: Surface, joints: Float[np.ndarray, "J 3"], parents: tuple[int, ...]) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gdna.evaluate.health import LARGE_CM3
 from gdna.evaluate.maps import Image
 from gdna.evaluate.plots import bars, strips
 from gdna.evaluate.report import Column, Evaluation
@@ -93,7 +94,7 @@ def _people(evaluation: Evaluation) -> Iterable[str]:
         "Distances of so few images are larger than of many: compare with the floor, not with other papers.</p>"
     )
     sets = {"raw geometry": report.raw, "predicted normals": report.predicted}
-    sets |= {"trained people redrawn": report.redrawn, "floor": report.floor}
+    sets |= {"in near poses": report.near, "trained people redrawn": report.redrawn, "floor": report.floor}
     known = {name: distance for name, distance in sets.items() if distance is not None}
     yield _plots(
         bars(report.frechet_name, {n: d.frechet for n, d in known.items()}),
@@ -152,11 +153,13 @@ def _variety(evaluation: Evaluation) -> Iterable[str]:
 def _health(evaluation: Evaluation) -> Iterable[str]:
     if evaluation.health is None:
         return
-    broken = [(n, p) for n, p in enumerate(evaluation.health.people) if p.broken]
-    meshes = sum(p.mesh_broken for _, p in broken)
+    people = evaluation.health.people
+    broken = [(n, p) for n, p in enumerate(people) if p.mesh_broken or p.large_floaters]
     yield (
-        f"<h2>Health</h2><p>{len(broken)} of {len(evaluation.health.people)} random people are broken, {meshes} "
-        "of them in their largest part, which is what is generated.</p>"
+        f"<h2>Health</h2><p>{sum(p.mesh_broken for p in people)} of {len(people)} random people are torn or miss a "
+        f"limb in their largest part, and {sum(p.generated.mesh_broken for p in people)} of those who are generated, "
+        f"after {sum(len(p.again) for p in people)} were drawn again. Parts above {LARGE_CM3:g} cm³ float in the raw "
+        f"field of {sum(p.large_floaters > 0 for p in people)}; these are not generated.</p>"
     )
     if broken:
         heads = "".join(f"<th>{head}</th>" for head in ("sample", "floaters", "cm³", "handles", "missing"))

@@ -16,7 +16,9 @@ from gdna.evaluate.reconstruct import reconstruct
 from gdna.evaluate.sets import ScanSet
 from gdna.extract.avatar_mesh import Geometry
 from gdna.generate.people import Model, Person
-from gdna.types import BodyParams, PosedMesh
+from gdna.model.codes import nearest_people
+from gdna.model.pose_offsets import pose_numbers
+from gdna.types import BodyParams, Codes, PosedMesh
 
 SHOWN = 8  # people on the sheet of nearest neighbours
 NEIGHBOURS = 3
@@ -56,7 +58,8 @@ class NearestNeighbours:
 
 @dataclass(frozen=True)
 class PeopleReport:
-    """`floor`: training scans against held-out people; what a perfect generator could reach with so few images.
+    """`near`: as shown, but in poses near to those in which their clothes were learned (see `near_poses`).
+    `floor`: training scans against held-out people; what a perfect generator could reach with so few images.
     `redrawn`: the people of these scans, drawn by the model with their learned codes; what random codes add to it is
     the sampling's."""
 
@@ -65,13 +68,15 @@ class PeopleReport:
     kernel_name: str
     raw: DistributionDistance
     predicted: DistributionDistance | None  # None: the model predicts no normals
+    near: DistributionDistance | None  # None: not everybody's training scans at hand
     floor: DistributionDistance | None  # None: no training scans at hand
     redrawn: DistributionDistance | None
     diversity: dict[str, float]
 
     def summary(self) -> dict[str, float]:
         values: dict[str, float] = {}
-        sets = {"raw": self.raw, "normals": self.predicted, "floor": self.floor, "redrawn": self.redrawn}
+        sets = {"raw": self.raw, "normals": self.predicted, "near_poses": self.near}
+        sets |= {"floor": self.floor, "redrawn": self.redrawn}
         for name, distance in sets.items():
             if distance is not None:
                 values |= {f"frechet_{name}": distance.frechet, f"kernel_{name}": distance.kernel}
@@ -91,10 +96,39 @@ def posed_person(
     person: Person, joint_rotations: Float[Tensor, "J 3"], resolution: int, geometry: Geometry = "fine"
 ) -> PosedMesh:
     """The person's mesh in a pose, its root where the body model puts it."""
+    return reconstruct(person, transforms_of(person, joint_rotations), resolution, geometry)
+
+
+def transforms_of(person: Person, joint_rotations: Float[Tensor, "J 3"]) -> Float[Tensor, "J 4 4"]:
+    """Canonical to posed, the root where the body model puts it."""
     rotations = joint_rotations[None].to(person.model.device)
     with torch.no_grad():
         posed = person.model.body(BodyParams(person.betas[None], rotations, rotations.new_zeros(1, 3)))
-    return reconstruct(person, posed.bone_transforms[0], resolution, geometry)
+    return posed.bone_transforms[0]
+
+
+def near_poses(people: Sequence[Person], scans: Sequence[tuple[ScanSet, int]]) -> list[Float[Tensor, "J 3"] | None]:
+    """For each person the joint rotations of a training scan: of somebody else, and of these the nearest to a pose in
+    which the person's clothes were learned, those of the training person with the nearest codes. None where none of
+    that person's scans is given.
+
+    Cloth falls as the pose has it, so a shape code tells of its scans' poses; in poses far from these it is a guess.
+    """
+    model = people[0].model
+    who = nearest_people(model.network, _together([person.codes for person in people])).tolist()
+    owner = torch.tensor([s.person[i] for s, i in scans])
+    transforms = torch.stack([s.data.bone_transforms[i] for s, i in scans])
+    numbers = pose_numbers(transforms, model.body.parents).cpu()
+    apart = torch.cdist(numbers, numbers)
+    found: list[Tensor | None] = []
+    for person in who:
+        own = owner == person
+        if not own.any() or own.all():
+            found.append(None)
+            continue
+        nearest = int(apart[own].amin(0).masked_fill(own, torch.inf).argmin())
+        found.append(scans[nearest][0].data.joint_rotations[scans[nearest][1]].cpu())
+    return found
 
 
 def generated_images(mesh: PosedMesh, views: ViewSettings) -> tuple[list[Image], list[Image]]:
@@ -115,21 +149,22 @@ def feature_set(people: Iterable[Iterable[Image]], network: FeatureNetwork) -> F
     return FeatureSet(torch.cat(parts), person, tuple(front))
 
 
-def generated_sets(
-    pairs: Iterable[tuple[list[Image], list[Image]]], network: FeatureNetwork
-) -> tuple[FeatureSet, FeatureSet]:
-    """Of people with raw normals, and of the same with predicted ones."""
+def generated_sets(people: Iterable[Sequence[list[Image]]], network: FeatureNetwork) -> tuple[FeatureSet, ...]:
+    """Each of `people` are the views of one person in several kinds, raw and predicted say, equally many for all; a
+    set of each kind."""
+    kinds = 0
 
-    def both() -> Iterator[list[Image]]:
-        for raw, predicted in pairs:
-            yield from (raw, predicted)
+    def every() -> Iterator[list[Image]]:
+        nonlocal kinds
+        for pictures in people:
+            kinds = len(pictures)
+            yield from pictures
 
-    mixed = feature_set(both(), network)
+    mixed = feature_set(every(), network)
     views = mixed.views
-    rows = mixed.features.unflatten(0, (-1, 2, views))
+    rows = mixed.features.unflatten(0, (-1, kinds, views))
     person = torch.arange(len(rows)).repeat_interleave(views)
-    raw, predicted = (FeatureSet(rows[:, k].flatten(0, 1), person, mixed.front[k::2]) for k in (0, 1))
-    return raw, predicted
+    return tuple(FeatureSet(rows[:, k].flatten(0, 1), person, mixed.front[k::kinds]) for k in range(kinds))
 
 
 def scan_images(scans: Sequence[tuple[ScanSet, int]], views: ViewSettings) -> Iterator[Iterator[Image]]:
@@ -150,3 +185,7 @@ def neighbours(generated: FeatureSet, training: FeatureSet) -> NearestNeighbours
     among.fill_diagonal_(torch.inf)
     to_real = torch.cdist(one, other).amin(1)
     return NearestNeighbours(tuple(images), tuple(to_real.tolist()), tuple(among.amin(1).tolist()))
+
+
+def _together(codes: Sequence[Codes]) -> Codes:
+    return Codes(torch.cat([c.shape for c in codes]), torch.cat([c.detail for c in codes]))

@@ -17,7 +17,7 @@ from gdna.extract.pose import pose_mesh
 from gdna.generate.people import Model, Person
 from gdna.model.codes import CodeStatistics
 from gdna.objectives import occupancy_loss
-from gdna.types import Codes, PosedMesh
+from gdna.types import AvatarMesh, Codes, PosedMesh
 
 SCANS_AT_ONCE = 10
 
@@ -42,9 +42,13 @@ def reconstruct(
     person: Person, bone_transforms: Float[Tensor, "J 4 4"], resolution: int, geometry: Geometry = "fine"
 ) -> PosedMesh:
     """The person's mesh in the pose of a scan, with this pose's folds; bone transforms map canonical to posed."""
-    transforms = bone_transforms.to(person.model.device)
-    mesh = folds_in_pose(person.mesh(resolution, geometry), transforms)
-    return next(iter(pose_mesh(mesh, transforms[None])))
+    return in_pose(person.mesh(resolution, geometry), bone_transforms)
+
+
+def in_pose(mesh: AvatarMesh, bone_transforms: Float[Tensor, "J 4 4"]) -> PosedMesh:
+    """A canonical mesh in a pose, with this pose's folds."""
+    transforms = bone_transforms.to(mesh.vertices)
+    return next(iter(pose_mesh(folds_in_pose(mesh, transforms), transforms[None])))
 
 
 def fit_codes(model: Model, data: PreparedSet, indices: Sequence[int], settings: CodeFitSettings) -> Codes:

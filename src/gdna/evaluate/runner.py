@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -23,11 +25,12 @@ from gdna.evaluate.people import (
     feature_set,
     generated_images,
     generated_sets,
+    near_poses,
     neighbours,
-    posed_person,
     scan_images,
+    transforms_of,
 )
-from gdna.evaluate.reconstruct import geometry_of, reconstruct
+from gdna.evaluate.reconstruct import geometry_of, in_pose, reconstruct
 from gdna.evaluate.report import Evaluation
 from gdna.evaluate.scans import ScanPicture, ScanScore, scan_codes, score_scan
 from gdna.evaluate.sets import KINDS, Kind, ScanSet, evenly, one_each
@@ -44,7 +47,7 @@ from gdna.evaluate.variety import (
     neutral_people,
     surface_diversity,
 )
-from gdna.generate.people import Model
+from gdna.generate.people import Model, Person
 
 Track = Callable[[Iterable[Any], int, str, str], Iterable[Any]]
 """Passes items on and may tell of their progress: items, how many, what they are, their unit."""
@@ -152,7 +155,7 @@ def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
     settings = job.settings
     views = prepared_views(held_out[0].data.folder, held_out[0].data.names[0], settings.views)
     network, fine = job.network, job.model.network.config.stage == "fine"
-    raw, predicted = generated_sets(_generated(job, views), network)
+    raw, predicted, *near = generated_sets(_generated(job, views), network)
     shown = predicted if fine else raw
     real = feature_set(scan_images(job.data.people("held_out", settings.people), views), network)
     known = job.data.people("trained", settings.people)
@@ -165,6 +168,7 @@ def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
         network.kernel_name,
         compare_sets(raw, real),
         compare_sets(predicted, real) if fine else None,
+        compare_sets(near[0], real) if near else None,
         compare_sets(trained, real) if trained else None,
         compare_sets(redrawn, real) if redrawn else None,
         diversity | ({"scans": trained.diversity()} if trained else {}),
@@ -184,15 +188,23 @@ def _people(job: _Job, evaluation: Evaluation) -> Evaluation:
     return replace(evaluation, people=report, pictures=pictures, notes=(*evaluation.notes, *notes))
 
 
-def _generated(job: _Job, views: ViewSettings) -> Iterator[tuple[list[Image], list[Image]]]:
-    """Random people in the poses of the training scans (of the held-out ones where these are not at hand)."""
+def _generated(job: _Job, views: ViewSettings) -> Iterator[list[list[Image]]]:
+    """Random people in the poses of the training scans (of the held-out ones where these are not at hand), raw and
+    predicted; and as they are shown in poses near to those in which their clothes were learned, where all are known."""
     count = job.settings.people
     scans = job.data.people("trained", count) or job.data.people("held_out", count)
     poses = torch.stack([s.data.joint_rotations[i] for s, i in scans])
     people = draw_people(job.model, poses, count, job.settings.seed)
-    for person, rotations in job.track(people, len(people), "generated people", "people"):
-        posed = posed_person(person, rotations, job.settings.mesh_resolution, geometry_of(job.settings))
-        yield generated_images(posed, views)
+    trained, fine = job.data.members("trained", sys.maxsize), job.model.network.config.stage == "fine"
+    near = near_poses([person for person, _ in people], trained) if trained else [None] * count
+    everywhere = all(pose is not None for pose in near)
+    numbered = job.track(range(count), count, "generated people", "people")
+    for person, rotations, pose in ((*people[k], near[k]) for k in numbered):
+        mesh = person.mesh(job.settings.mesh_resolution, geometry_of(job.settings))
+        images = list(generated_images(in_pose(mesh, transforms_of(person, rotations)), views))
+        if everywhere and pose is not None:
+            images.append(generated_images(in_pose(mesh, transforms_of(person, pose)), views)[fine])
+        yield images
 
 
 def _redrawn(
@@ -264,12 +276,17 @@ def _variety(job: _Job, evaluation: Evaluation) -> Evaluation:
 
 
 def _health(job: _Job, evaluation: Evaluation) -> Evaluation:
-    settings = job.settings
-    if not (people := job.share.of(job.model.sample(settings.samples, settings.seed))):
+    settings, model = job.settings, job.model
+    if not (people := job.share.of(list(enumerate(model.sample(settings.samples, settings.seed))))):
         return evaluation
     tracked = job.track(people, len(people), "health", "people")
     resolution = settings.health_resolution or settings.mesh_resolution
-    report = HealthReport(tuple(check_person(person, resolution) for person in tracked))
+
+    def of_seed(further: int, number: int) -> Person:
+        return model.sample(settings.samples, settings.seed + further)[number]
+
+    checked = (check_person(person, resolution, partial(of_seed, number=number)) for number, person in tracked)
+    report = HealthReport(tuple(checked))
     return replace(evaluation, health=report)
 
 

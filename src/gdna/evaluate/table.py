@@ -19,6 +19,7 @@ class Row:
 TITLES = {
     "floor": "floor (training scans)",
     "redrawn": "trained people by their learned codes",
+    "near_poses": "predicted normals in near poses",
     "raw": "raw geometry",
     "normals": "predicted normals",
 }
@@ -81,9 +82,14 @@ ROWS: tuple[Row, ...] = (
     Row("broken", "broken", HEALTH, False, 0),
     Row("broken_meshes", "broken where nothing that floats is kept", HEALTH, False, 0),
     Row("with_floaters", "with floating parts", HEALTH, False, 0),
+    Row("with_large_floaters", "with floating parts above 2 cm³ (not generated)", HEALTH, False, 0),
+    Row("floater_cm3", "what floats in the middle person, cm³ (not generated)", HEALTH, False, 1),
     Row("with_missing_bones", "with missing limbs", HEALTH, False, 0),
     Row("with_many_handles", "torn (many handles)", HEALTH, False, 0),
     Row("handles", "handles, mean", HEALTH, False, 2),
+    Row("drawn_again", "drawn again because torn", HEALTH, None, 0),
+    Row("generated_missing_bones", "generated with missing limbs", HEALTH, False, 0),
+    Row("generated_many_handles", "generated torn", HEALTH, False, 0),
     Row("motion_pose_deg", "change from the canonical pose, degrees", MOTION, None, 2),
     Row("motion_change_deg", "change a frame, degrees", MOTION, None, 3),
     Row("motion_flicker_deg", "flicker a frame, degrees", MOTION, False, 3),

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -20,6 +21,7 @@ from gdna.extract.avatar_mesh import with_details
 from gdna.generate.animation import animate
 from gdna.generate.modes import Frame
 from gdna.generate.people import Avatar, Person
+from gdna.generate.whole import Instead, Meshed, meshed
 from gdna.render.camera import Orthographic
 from gdna.render.shade import render_pair
 from gdna.types import Motion
@@ -30,18 +32,27 @@ FRAMES_AT_ONCE = 8  # of one person, per task
 TASKS_AHEAD = 2  # per worker
 
 
-def film(frames: Sequence[Frame], resolution: int, camera: Orthographic, workers: int = 1) -> Iterator[Image]:
-    """Shaded pictures with normals beside them, in order. The pictures do not depend on `workers`.
+@dataclass(frozen=True)
+class Shot:
+    """A frame's picture, shaded with normals beside it, and who is seen."""
+
+    image: Image
+    seen: Meshed
+
+
+def film(frames: Sequence[Frame], resolution: int, camera: Orthographic, workers: int = 1) -> Iterator[Shot]:
+    """The frames' pictures, in order. They do not depend on `workers`.
 
     Raises `GdnaError` where a person has no surface.
     """
     with _workers(workers) as pool:
         cast = Cast(pool, resolution)
-        tasks: deque[Future[list[Image]]] = deque()
+        tasks: deque[Future[list[Shot]]] = deque()
         for person, run in groupby(frames, key=lambda frame: frame.person):
-            avatar, poses = cast.avatar(person), list(run)
+            poses = list(run)
+            seen = cast.meshed(person, poses[0].instead)
             for start in range(0, len(poses), FRAMES_AT_ONCE):
-                tasks.append(pool.submit(_shoot, avatar, poses[start : start + FRAMES_AT_ONCE], camera))
+                tasks.append(pool.submit(_shoot, seen, poses[start : start + FRAMES_AT_ONCE], camera))
                 while len(tasks) > TASKS_AHEAD * workers:
                     yield from tasks.popleft().result()
         for task in tasks:
@@ -53,14 +64,15 @@ class Cast:
 
     def __init__(self, pool: ThreadPoolExecutor, resolution: int) -> None:
         self.pool, self.resolution = pool, resolution
-        self._last: tuple[Person, Future[Avatar]] | None = None
+        self._last: tuple[Person, Future[Meshed]] | None = None
 
-    def avatar(self, person: Person) -> Future[Avatar]:
-        if self._last is not None and _same_shape(self._last[0], person):
+    def meshed(self, person: Person, instead: Instead | None) -> Future[Meshed]:
+        """The person, or whoever comes in their place (see `gdna.generate.whole`)."""
+        if instead is None and self._last is not None and _same_shape(self._last[0], person):
             return self.pool.submit(_with_details_of, self._last[1], person)
-        avatar = self.pool.submit(person.mesh, self.resolution, "coarse")  # folds are drawn by normals
-        self._last = person, avatar
-        return avatar
+        seen = self.pool.submit(meshed, person, self.resolution, instead)  # coarse: folds are drawn by normals
+        self._last = (person, seen) if instead is None else None
+        return seen
 
 
 def with_details_of(avatar: Avatar, person: Person) -> Avatar:
@@ -82,15 +94,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _shoot(avatar: Future[Avatar], poses: Sequence[Frame], camera: Orthographic) -> list[Image]:
+def _shoot(seen: Future[Meshed], poses: Sequence[Frame], camera: Orthographic) -> list[Shot]:
     rotations = torch.stack([pose.joint_rotations for pose in poses])
     translation = torch.stack([pose.translation for pose in poses])
     motion = Motion("film", rotations, translation, 1.0)
-    return [render_pair(mesh, camera) for mesh in animate(avatar.result(), motion)]
+    return [Shot(render_pair(mesh, camera), seen.result()) for mesh in animate(seen.result().avatar, motion)]
 
 
-def _with_details_of(avatar: Future[Avatar], person: Person) -> Avatar:
-    return with_details_of(avatar.result(), person)
+def _with_details_of(seen: Future[Meshed], person: Person) -> Meshed:
+    return Meshed(person, with_details_of(seen.result().avatar, person))
 
 
 def _same_shape(one: Person, other: Person) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, pairwise
 
 import numpy as np
@@ -15,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gdna.generate.people import Model, Person
-from gdna.generate.settings import EvalMode
+from gdna.generate.settings import Base, EvalMode
+from gdna.generate.whole import Instead
 from gdna.types import Motion
 
 BETAS_FRAMES = 40
@@ -24,12 +26,14 @@ BETAS_PATH = (0.0, -2.0, 0.0, 2.0, 0.0)
 
 @dataclass(frozen=True)
 class Frame:
-    """One person in one pose. `key`: not in between two others, so worth keeping."""
+    """One person in one pose. `key`: not in between two others, so worth keeping. `instead`: who comes in the person's
+    place if the mesh is torn (None: nobody)."""
 
     person: Person
     joint_rotations: Float[Tensor, "J 3"]
     translation: Float[Tensor, " 3"]
     key: bool
+    instead: Instead | None = None
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,14 @@ class Scene:
     random_betas: bool
     novelty: float  # of random people
     generator: torch.Generator
+    base_kind: Base = Base.typical
 
     @property
     def base(self) -> Person:
         """Whom the modes show that change one thing only."""
-        return self.start or self.model.mean_person()
+        if self.start is not None:
+            return self.start
+        return self.model.mean_person() if self.base_kind is Base.mean else self.model.typical_person()
 
 
 def interp(scene: Scene) -> Iterator[Frame]:
@@ -60,13 +67,15 @@ def interp(scene: Scene) -> Iterator[Frame]:
 
 
 def z_shape(scene: Scene) -> Iterator[Frame]:
-    """Only the shape code changes, between training people's; mean detail, mean body, zero pose."""
+    """Only the shape code changes, between training people's; detail and body of the base person, zero
+    pose."""
     base = scene.base
     return _standing(scene, lambda someone: base.with_codes(z_shape=someone.z_shape))
 
 
 def z_detail(scene: Scene) -> Iterator[Frame]:
-    """Only the detail code changes, between training people's; mean shape, mean body, zero pose."""
+    """Only the detail code changes, between training people's; shape and body of the base person, zero
+    pose."""
     base = scene.base
     return _standing(scene, lambda someone: base.with_codes(z_detail=someone.z_detail))
 
@@ -90,12 +99,21 @@ def thetas(scene: Scene) -> Iterator[Frame]:
 
 
 def sample(scene: Scene) -> Iterator[Frame]:
-    """Random people (or the one given), each in a random pose of the motion."""
+    """Random people (or the one given), each in a random pose of the motion. Who is torn makes room for the person of
+    the same number of the next seed."""
+    seed = scene.generator.initial_seed()
     drawn = scene.model.draw(scene.frames, scene.generator, scene.random_betas, scene.novelty)
     poses = torch.randint(len(scene.motion.translation), (scene.frames,), generator=scene.generator)
+
+    def of_seed(further: int, number: int) -> Person:
+        return scene.model.sample(scene.frames, seed + further, scene.random_betas, scene.novelty)[number]
+
     for number, pose in enumerate(poses.tolist()):
-        person, key = (scene.start, number == 0) if scene.start else (drawn[number], True)
-        yield Frame(person, scene.motion.joint_rotations[pose], scene.motion.translation[pose], key)
+        rotations, translation = scene.motion.joint_rotations[pose], scene.motion.translation[pose]
+        if scene.start:
+            yield Frame(scene.start, rotations, translation, key=number == 0)
+        else:
+            yield Frame(drawn[number], rotations, translation, True, partial(of_seed, number=number))
 
 
 MODES: dict[EvalMode, Callable[[Scene], Iterator[Frame]]] = {

@@ -17,7 +17,7 @@ from gdna.extract.avatar_mesh import Geometry, MeshQuality, extract_avatar
 from gdna.fields.generator import STYLES
 from gdna.generate.animation import Animation, animate
 from gdna.model.avatar_model import AvatarModel
-from gdna.model.codes import sample_people
+from gdna.model.codes import sample_people, typical_index
 from gdna.model.config import NOVELTY
 from gdna.types import AvatarMesh, BodyParams, Codes, Motion
 
@@ -78,8 +78,12 @@ class Model:
                 z_shape = self.network.codes_in(torch.tensor([index], device=self.device), transforms).shape[0]
         return self.person(betas, z_shape, z_detail)
 
+    def typical_person(self) -> Person:
+        """The training person whose codes lie nearest to the mean of all (see `typical_index`), as trained."""
+        return self.training_person(typical_index(self.network))
+
     def mean_person(self) -> Person:
-        """Mean codes in the mean body."""
+        """Mean codes in the mean body: a mixture of everybody's clothes, which nobody wears."""
         z_shape, z_detail = (table.weight.detach().mean(0) for table in self._codes())
         return self.person(torch.zeros(self.body.num_betas), z_shape, z_detail)
 

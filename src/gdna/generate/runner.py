@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from gdna.errors import GdnaError
 from gdna.export.glb import write_glb
 from gdna.export.ply import write_ply
 from gdna.extract.avatar_mesh import Geometry
-from gdna.generate.filming import Image, cores, film, film_camera
+from gdna.generate.filming import Image, Shot, cores, film, film_camera
 from gdna.generate.modes import MODES, Scene
 from gdna.generate.people import RESOLUTION, Model, Person
 from gdna.generate.settings import EvalMode, GenerateSettings
@@ -42,6 +41,7 @@ class Results:
     video: Path
     sheet: Path
     people: tuple[Path, ...]
+    thrown: int = 0  # random people who were torn, and others came in their place
 
 
 def generate(
@@ -58,7 +58,7 @@ def generate(
     scene = open_scene(model, settings)
     frames = list(MODES[settings.eval_mode](scene))
     many, on_cpu = settings.eval_mode is not EvalMode.thetas, model.device.type == "cpu"
-    images = film(
+    shots = film(
         frames,
         int(settings.number("mesh_resolution", QUICK_RESOLUTION if many and on_cpu else RESOLUTION)),
         film_camera(settings.image_size),
@@ -67,11 +67,19 @@ def generate(
     name = f"{settings.eval_mode.name}_seed{settings.seed}"
     video, sheet = Path(out, f"{name}.mp4"), Path(out, f"{name}.png")
     shown = _Picker(len(frames), SHEET_IMAGES)
-    write_video(video, shown.of(track(images, len(frames))), scene.motion.frame_rate)
+    seen: list[tuple[Person, int]] = []  # of each frame, without the meshes
+    write_video(video, shown.of(track(_images(shots, seen), len(frames))), scene.motion.frame_rate)
     save_png(sheet, contact_sheet(trim_pairs(shown.picked), SHEET_COLUMNS))
-    kept = list(islice((f.person for f in frames if f.key), settings.save_limit))
+    kept = [person for (person, _), frame in zip(seen, frames, strict=True) if frame.key][: settings.save_limit]
     people = save_people(kept, settings, Path(out, name)) if settings.save else ()
-    return Results(video, sheet, people)
+    return Results(video, sheet, people, sum(thrown for _, thrown in seen))
+
+
+def _images(shots: Iterable[Shot], seen: list[tuple[Person, int]]) -> Iterator[Image]:
+    """Notes who is seen, and how many were torn before."""
+    for shot in shots:
+        seen.append((shot.seen.person, shot.seen.thrown))
+        yield shot.image
 
 
 class _Picker:
@@ -102,6 +110,7 @@ def open_scene(model: Model, settings: GenerateSettings) -> Scene:
         random_betas=settings.random_betas,
         novelty=settings.novelty,
         generator=torch.Generator().manual_seed(settings.seed),
+        base_kind=settings.base,
     )
 
 

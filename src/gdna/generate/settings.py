@@ -23,11 +23,25 @@ class EvalMode(Enum):
     sample = "sample"  # random people in random poses
 
 
+class Base(Enum):
+    """Whom the modes show that change one thing only (z_shape, z_detail, betas, thetas)."""
+
+    typical = "typical"  # the training person whose codes are nearest to the mean of all
+    mean = "mean"  # the mean codes in the mean body, as the original: nobody's clothes
+
+
 @dataclass(frozen=True)
 class GenerateSettings:
     """A film of people."""
 
     eval_mode: EvalMode = field(default=EvalMode.interp, metadata={HELP: "what changes"})
+    base: Base = field(
+        default=Base.typical,
+        metadata={
+            HELP: "z_shape, z_detail, betas, thetas: who is shown; typical: the training person nearest to the mean "
+            "codes; mean: the mean codes themselves, as the original"
+        },
+    )
     seed: int = key(42, "the same seed makes the same people")
     frames: int = key(200, "frames of the film (betas has 40, thetas at most as many as the motion)")
     segment: int = key(10, "frames between one person and the next (interp, z_shape, z_detail)")

@@ -59,6 +59,12 @@ def largest_component(
     return keep.nonzero()[:, 0], renumbered[faces[keep[faces[:, 0]]]]
 
 
+def genus(faces: Int[Tensor, "F 3"]) -> int:
+    """Handles of a closed connected surface, V - E + F = 2 - 2 g, in which each edge has two faces: E = 3 F / 2."""
+    vertices = int(torch.count_nonzero(torch.bincount(faces.flatten())))
+    return (2 - vertices + len(faces) // 2) // 2
+
+
 def connected_parts(edges: Int[Tensor, "E 2"], count: int) -> Int[Tensor, " V"]:
     """The lowest vertex of each vertex's part, for `count` vertices.
 

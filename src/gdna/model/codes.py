@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gdna.errors import GdnaError
@@ -64,6 +64,21 @@ def sample_people(
 
     shape, detail, bodies = (mixed(table) for table in tables)
     return Drawn(Codes(shape, detail), bodies)
+
+
+def typical_index(model: AvatarModel) -> int:
+    """Number of the training person whose codes lie nearest to the mean of all (see `nearest_people`)."""
+    shape, detail = (table.weight.detach().mean(0, keepdim=True) for table in (model.z_shapes, model.z_details))
+    return int(nearest_people(model, Codes(shape, detail))[0])
+
+
+def nearest_people(model: AvatarModel, codes: Codes) -> Int[Tensor, " B"]:
+    """Numbers of the training people whose codes are nearest, shape and detail in standard deviations of channels."""
+    known = torch.cat([model.z_shapes.weight, model.z_details.weight], 1).detach()
+    asked = torch.cat([codes.shape, codes.detail], 1).detach().to(known)
+    spread = (known - known.mean(0)).square().mean(0).sqrt()
+    spread = torch.where(spread > 0, spread, 1.0)  # where nobody differs there is nothing to tell
+    return ((asked[:, None] - known) / spread).square().sum(2).argmin(1)
 
 
 def learned_codes(model: AvatarModel) -> tuple[Float[Tensor, "n Z"], Float[Tensor, "n Zd"]]:
