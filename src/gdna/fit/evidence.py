@@ -12,8 +12,8 @@ from gdna.data.surface import orient_outward, sample_outer, sample_surface
 from gdna.errors import GdnaError
 from gdna.evaluate.surface import Surface, nearest_points, outer_surface
 from gdna.fit.cleaning import floor, stray
-from gdna.fit.cloud import estimate_normals, turned_out
-from gdna.fit.smoothing import NOISY, calmed, roughness, smoothed
+from gdna.fit.cloud import agreed, estimate_normals, turned_out
+from gdna.fit.smoothing import NOISY, aloof, calmed, roughness, smoothed
 from gdna.fit.types import Placement, RawScan
 
 FAR = 0.4  # metres from the body beyond which nothing is worn
@@ -218,8 +218,9 @@ def _cloud_surface(
     name: str,
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     near = (_distance(points, body) < FAR) & ~floor(points)
-    if near.sum() >= MIN_POINTS:
-        near[near] = ~stray(points[near])
+    for lonely in (stray, aloof):
+        if near.sum() >= MIN_POINTS:
+            near[near] = ~lonely(points[near])
     if near.sum() < MIN_POINTS:
         raise GdnaError(
             f"{name}: {near.sum()} of {len(points)} points lie within {FAR} m of the body; do scan and body parameters "
@@ -227,7 +228,10 @@ def _cloud_surface(
         )
     points = points[near]
     hint = _outward(points, body) if eye is None else eye - points
-    return points, estimate_normals(points, hint) if normals is None else turned_out(normals[near], hint)
+    if normals is not None:
+        return points, turned_out(normals[near], hint)
+    normals = estimate_normals(points, hint)
+    return points, agreed(points, normals, hint) if eye is None else normals
 
 
 def _distance(points: Float[np.ndarray, "N 3"], body: Surface) -> Float[np.ndarray, " N"]:

@@ -4,7 +4,7 @@ surfaces through each one's neighbours (moving least squares: Alexa et al. 2003)
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import diags_array, eye_array
 from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
@@ -22,6 +22,7 @@ BEND = 20.0 / 0.0028**2  # of bending against moving, a square metre of noise: 5
 SOLVER_STEPS, SOLVER_TOLERANCE = 300, 1e-4  # of conjugate gradients
 RIDGE = 1e-6  # of the least squares, in units of the neighbourhood
 WILD = 3.0  # deviations from the surface beyond which a neighbour hardly counts
+ALOOF, ALOOF_FROM = 5.0, 0.005  # deviations of the neighbours beyond which a point is no part of them; at least metres
 
 Points = tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]
 
@@ -66,6 +67,19 @@ def smoothed(points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
             alike = np.clip(cosine, 0, 1) ** 2 + RIDGE if turn else np.ones(index.shape)
             moved[part], directions[part], _ = _fitted(points[part], points[index], before[index], alike)
     return moved, directions
+
+
+def aloof(points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+    """Points beside the surface of their neighbours, much farther than these are: strays that have company."""
+    count, found = min(TRIED_NEIGHBOURS + 1, len(points)), np.zeros(len(points), bool)
+    tree = cKDTree(points)
+    for start in range(0, len(points), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        around = points[tree.query(points[part], k=count)[1][:, 1:]]
+        placed, _, residual = _fitted(points[part], around, np.zeros_like(around), np.ones(around.shape[:2]))
+        spread = 1.4826 * np.median(np.abs(residual), 1)
+        found[part] = np.linalg.norm(points[part] - placed, axis=1) > np.maximum(ALOOF * spread, ALOOF_FROM)
+    return found
 
 
 def _fitted(
