@@ -18,6 +18,7 @@ from gdna.errors import GdnaError
 from gdna.evaluate.surface import Surface, nearest_points
 from gdna.export.avatar_npz import load_avatar
 from gdna.extract.pose import pose_mesh
+from gdna.fit.cloud import agreed, estimate_normals
 from gdna.fit.codes import Unknowns, fit_shape
 from gdna.fit.evidence import Evidence, gather
 from gdna.fit.folder_report import note_failure, write_summary
@@ -25,13 +26,13 @@ from gdna.fit.framing import framed
 from gdna.fit.person_settings import FitSettings
 from gdna.fit.phantoms import emptiness, find_phantoms
 from gdna.fit.progress import Guess, unwatched
-from gdna.fit.refine import _held_points, refine
+from gdna.fit.refine import HELD_COPIES, _held_points, refine
 from gdna.fit.settings import RegisterSettings
 from gdna.fit.showing import Showing
-from gdna.fit.smoothing import NOISY, calmed, roughness, smoothed
+from gdna.fit.smoothing import NOISY, aloof, calmed, roughness, smoothed
 from gdna.fit.types import Placement, RawScan
 from gdna.fit.wearer import Wearer
-from gdna.geometry.mesh import sample_surface
+from gdna.geometry.mesh import sample_surface, vertex_normals
 from gdna.types import BodyParams, Codes
 
 HERE = Placement(1.0, np.eye(3), np.zeros(3))
@@ -216,6 +217,46 @@ def test_refining_holds_what_the_scan_does_not_show(model, wearer, scan, skin):
     refined = refine(start, replace(SMALL, refine_steps=30, points=1000), unwatched)
     answers = refined.network.occupancy_neutral(held.neutral[None], refined.subject)[0][0]
     assert ((answers > 0) == (held.logits > 0)).float().mean() > 0.9
+
+
+def test_what_is_held_moves_as_the_surface_around_the_hole(model, wearer, scan, skin):
+    """The scan is a centimetre fatter than the codes: so is what is held over its hole."""
+    fat = scan.vertices + 0.01 * vertex_normals(torch.from_numpy(scan.vertices), torch.from_numpy(scan.faces)).numpy()
+    middle = fat[scan.faces].mean(1)
+    hole = np.linalg.norm(middle - middle[middle[:, 2].argmax()], axis=1) < 0.12
+    found = gather(RawScan("fat", fat, scan.faces[~hole], None), HERE, skin, 20_000, np.random.default_rng(0))
+    person = model.training_person(2)
+    subject = model.network.subject(Codes(person.z_shape[None], person.z_detail[None]), wearer.betas[None])
+    held = _held_points(Guess(model.network, subject, wearer, replace(found, solids=None)), np.random.default_rng(0))
+    around = slice(None, HELD_COPIES * 100)  # the first lie around the hole, the others under the surface
+    before = model.network.occupancy_neutral(held.neutral[None, around], subject)[0][0]
+    assert (
+        (held.logits[around] > 0) & (before < 0)
+    ).float().mean() > 0.2  # outside the codes' surface, yet held inside
+    assert ((held.logits[around] < 0) & (before > 0)).float().mean() < 0.05
+
+
+def test_strays_beside_a_surface_are_told():
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(20_000, 3))
+    ball *= 0.5 / np.linalg.norm(ball, axis=1, keepdims=True)
+    strays = rng.normal(size=(100, 3))
+    strays *= rng.uniform(0.51, 0.53, (100, 1)) / np.linalg.norm(strays, axis=1, keepdims=True)
+    found = aloof(np.concatenate([ball, strays]))
+    assert found[len(ball) :].mean() > 0.9
+    assert found[: len(ball)].mean() < 0.001
+    noisy = ball * rng.normal(1.0, 0.01, (len(ball), 1))
+    assert aloof(noisy).mean() < 0.02  # 5 mm of noise are none
+
+
+def test_normals_agree_where_hints_are_wrong():
+    ball = np.random.default_rng(0).normal(size=(6000, 3))
+    ball /= np.linalg.norm(ball, axis=1, keepdims=True)
+    wrong = ball[:, 1] > 0.7
+    hint = np.where(wrong[:, None], -ball, ball)
+    normals = estimate_normals(ball, hint)
+    assert ((normals * ball).sum(1) < 0)[wrong].all()
+    assert ((agreed(ball, normals, hint) * ball).sum(1) > 0).all()
 
 
 def test_noisy_points_are_smoothed(scan, skin):
