@@ -20,7 +20,9 @@ def noisy(points: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndar
     return points + sigma * rng.normal(size=points.shape)
 
 
-def in_patches(points: np.ndarray, faces: np.ndarray, radius: float, share: float, rng: np.random.Generator):
+def in_patches(
+    points: np.ndarray, faces: np.ndarray, radius: float, share: float, rng: np.random.Generator
+) -> np.ndarray:
     """Faces, (F,) bool, whose middles lie in balls around middles drawn by area, as many as make up a share of the
     mesh's area."""
     a, b, c = (points[faces[:, k]] for k in range(3))
