@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from damage import in_patches, noisy, only, with_strays
 from scipy.spatial.transform import Rotation
 
 from gdna.body.open_body import open_body
@@ -54,28 +55,24 @@ def damaged(points: np.ndarray, faces: np.ndarray, joints: np.ndarray, kind: str
     elif kind == "headless":
         gone = middle[:, 1] > joints[HEAD, 1] - 0.08
     elif kind == "patches":
-        while gone.mean() < MISSING:
-            gone |= np.linalg.norm(middle - middle[rng.integers(len(middle))], axis=1) < PATCH
+        gone = in_patches(points, faces, PATCH, MISSING, rng)
     elif kind == "noise":
-        points = points + NOISE * rng.normal(size=points.shape)
+        points = noisy(points, NOISE, rng)
     elif kind == "stray":
-        some = points[rng.permutation(len(points))[:CLOUD]]
-        strays = rng.uniform(some.min(0) - 0.3, some.max(0) + 0.3, (STRAYS, 3))
-        return np.concatenate([some, strays]), None
-    used, left = np.unique(faces[~gone], return_inverse=True)
-    return points[used], left.reshape(-1, 3)
+        return with_strays(points[rng.permutation(len(points))[:CLOUD]], STRAYS, rng), None
+    return only(points, faces, ~gone)
 
 
 def registered(packed: PackedScan, damage: str) -> dict[str, Any]:
     """What is found, and how far off it is."""
     scan = packed.to_scan()
     rng = np.random.default_rng(sum(map(ord, scan.name + damage)))
-    used, faces = np.unique(scan.faces[packed.surface.visible].astype(np.int64), return_inverse=True)
+    points, faces = only(scan.vertices.astype(np.float64), scan.faces, packed.surface.visible)
     truth = BodyParams(
         torch.from_numpy(scan.betas)[None], torch.from_numpy(scan.joint_rotations)[None], torch.zeros(1, 3)
     )
     joints = open_body()(truth).joints[0].double().numpy()
-    points, left = damaged(scan.vertices[used].astype(np.float64), faces.reshape(-1, 3), joints, damage, rng)
+    points, left = damaged(points, faces, joints, damage, rng)
     yaw = Rotation.from_rotvec([0, rng.uniform(-np.pi, np.pi), 0]).as_matrix()
     turn = (up_rotations("auto")[int(rng.integers(6))].double().numpy().T @ yaw).T
     unit = float(rng.choice([1.0, 100.0, 1000.0]))

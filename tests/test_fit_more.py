@@ -13,25 +13,27 @@ import trimesh
 
 from gdna import api
 from gdna.apps import cli
-from gdna.data.inside import inside
+from gdna.data.inside import inside, winding_number
 from gdna.errors import GdnaError
 from gdna.evaluate.surface import Surface, nearest_points
 from gdna.export.avatar_npz import load_avatar
 from gdna.extract.pose import pose_mesh
+from gdna.fit.cloud import agreed, estimate_normals
 from gdna.fit.codes import Unknowns, fit_shape
-from gdna.fit.evidence import Evidence, gather
+from gdna.fit.dipoles import Dipoles
+from gdna.fit.evidence import Evidence, _of_solid, gather
 from gdna.fit.folder_report import note_failure, write_summary
 from gdna.fit.framing import framed
 from gdna.fit.person_settings import FitSettings
-from gdna.fit.phantoms import emptiness, find_phantoms
+from gdna.fit.phantoms import _outside, emptiness, find_phantoms
 from gdna.fit.progress import Guess, unwatched
-from gdna.fit.refine import _held_points, refine
+from gdna.fit.refine import HELD_COPIES, _held_points, refine
 from gdna.fit.settings import RegisterSettings
 from gdna.fit.showing import Showing
-from gdna.fit.smoothing import NOISY, calmed, roughness, smoothed
+from gdna.fit.smoothing import NOISY, aloof, calmed, roughness, smoothed
 from gdna.fit.types import Placement, RawScan
 from gdna.fit.wearer import Wearer
-from gdna.geometry.mesh import sample_surface
+from gdna.geometry.mesh import sample_surface, vertex_normals
 from gdna.types import BodyParams, Codes
 
 HERE = Placement(1.0, np.eye(3), np.zeros(3))
@@ -216,6 +218,93 @@ def test_refining_holds_what_the_scan_does_not_show(model, wearer, scan, skin):
     refined = refine(start, replace(SMALL, refine_steps=30, points=1000), unwatched)
     answers = refined.network.occupancy_neutral(held.neutral[None], refined.subject)[0][0]
     assert ((answers > 0) == (held.logits > 0)).float().mean() > 0.9
+
+
+def test_what_is_held_moves_as_the_surface_around_the_hole(model, wearer, scan, skin):
+    """The scan is a centimetre fatter than the codes: so is what is held over its hole."""
+    fat = scan.vertices + 0.01 * vertex_normals(torch.from_numpy(scan.vertices), torch.from_numpy(scan.faces)).numpy()
+    middle = fat[scan.faces].mean(1)
+    hole = np.linalg.norm(middle - middle[middle[:, 2].argmax()], axis=1) < 0.12
+    found = gather(RawScan("fat", fat, scan.faces[~hole], None), HERE, skin, 20_000, np.random.default_rng(0))
+    person = model.training_person(2)
+    subject = model.network.subject(Codes(person.z_shape[None], person.z_detail[None]), wearer.betas[None])
+    held = _held_points(Guess(model.network, subject, wearer, replace(found, solids=None)), np.random.default_rng(0))
+    around = slice(None, HELD_COPIES * 100)  # the first lie around the hole, the others under the surface
+    before = model.network.occupancy_neutral(held.neutral[None, around], subject)[0][0]
+    assert (
+        (held.logits[around] > 0) & (before < 0)
+    ).float().mean() > 0.2  # outside the codes' surface, yet held inside
+    assert ((held.logits[around] < 0) & (before > 0)).float().mean() < 0.05
+
+
+def test_strays_beside_a_surface_are_told():
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(20_000, 3))
+    ball *= 0.5 / np.linalg.norm(ball, axis=1, keepdims=True)
+    strays = rng.normal(size=(100, 3))
+    strays *= rng.uniform(0.51, 0.53, (100, 1)) / np.linalg.norm(strays, axis=1, keepdims=True)
+    found = aloof(np.concatenate([ball, strays]))
+    assert found[len(ball) :].mean() > 0.9
+    assert found[: len(ball)].mean() < 0.001
+    noisy = ball * rng.normal(1.0, 0.01, (len(ball), 1))
+    assert aloof(noisy).mean() < 0.02  # 5 mm of noise are none
+
+
+def test_normals_agree_where_hints_are_wrong():
+    ball = np.random.default_rng(0).normal(size=(6000, 3))
+    ball /= np.linalg.norm(ball, axis=1, keepdims=True)
+    wrong = ball[:, 1] > 0.7
+    hint = np.where(wrong[:, None], -ball, ball)
+    normals = estimate_normals(ball, hint)
+    assert ((normals * ball).sum(1) < 0)[wrong].all()
+    assert ((agreed(ball, normals, hint) * ball).sum(1) > 0).all()
+
+
+def test_points_say_what_is_inside_unless_they_leave_a_hole():
+    rng = np.random.default_rng(0)
+    normals = rng.normal(size=(8000, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    ball = Dipoles.of(0.3 * normals, normals, rng)
+    points = rng.uniform(-0.4, 0.4, (2000, 3))
+    side, above = ball.side(points), np.linalg.norm(points, axis=1) - 0.3
+    assert (side[np.abs(above) > 0.03] == -np.sign(above[np.abs(above) > 0.03])).all()
+    assert (side[np.abs(above) < 0.005] == 0).all()  # m: too near
+    solid = trimesh.creation.icosphere(4, radius=0.3)
+    exact = winding_number(np.asarray(solid.vertices), np.asarray(solid.faces, np.int64), points[np.abs(above) > 0.03])
+    assert ball.winding(points[np.abs(above) > 0.03]) == pytest.approx(exact, abs=0.1)
+    assert ball.are_whole(rng)
+    open_ball = normals[normals[:, 1] < 0.5]
+    assert not Dipoles.of(0.3 * open_ball, open_ball, rng).are_whole(rng)
+
+
+def test_a_whole_cloud_says_what_is_inside(scan, skin):
+    points = sample_surface(
+        torch.from_numpy(scan.vertices), torch.from_numpy(scan.faces), 12_000, torch.Generator().manual_seed(0)
+    ).points.numpy()
+    found = gather(RawScan("cloud", points, None, None), HERE, skin, 2000, np.random.default_rng(0))
+    assert found.dipoles is not None
+    assert found.doubt == 1
+    high = np.array([[0.0, 0.1, 0.14], [0.0, 0.0, 0.0], [0.3, -0.4, 0.0]])  # in front of the chest, in it, beside a leg
+    assert _outside(high, found).tolist() == (~inside(scan.vertices, scan.faces, high)).tolist()
+    assert not _outside(high[[2]], replace(found, dipoles=None)).any()  # too far from the surface to be known
+    assert (inside(scan.vertices, scan.faces, found.box_points) == found.box_inside).mean() > 0.99
+    front = gather(
+        RawScan("front", points[points[:, 2] > 0.03], None, None), HERE, skin, 2000, np.random.default_rng(0)
+    )
+    assert front.dipoles is None
+    assert front.doubt > 1
+
+
+def test_shells_of_one_thing_close_each_other():
+    """Four quarters of a ball, which share no vertex: what none encloses alone is inside."""
+    ball = trimesh.creation.icosphere(5, radius=0.3)
+    vertices, faces = np.asarray(ball.vertices), np.asarray(ball.faces, np.int64)
+    quarter = (vertices[faces].mean(1)[:, [0, 2]] > 0) @ [1, 2]
+    apart = np.concatenate([vertices] * 4), faces + len(vertices) * quarter[:, None]
+    found = _of_solid(Surface(*apart), 4000, np.random.default_rng(0))
+    truth = np.linalg.norm(found.box_points, axis=1) < 0.3
+    clear = np.abs(np.linalg.norm(found.box_points, axis=1) - 0.3) > 0.005
+    assert (found.box_inside == truth)[clear].mean() > 0.999
 
 
 def test_noisy_points_are_smoothed(scan, skin):

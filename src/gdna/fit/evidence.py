@@ -12,8 +12,9 @@ from gdna.data.surface import orient_outward, sample_outer, sample_surface
 from gdna.errors import GdnaError
 from gdna.evaluate.surface import Surface, nearest_points, outer_surface
 from gdna.fit.cleaning import floor, stray
-from gdna.fit.cloud import estimate_normals, turned_out
-from gdna.fit.smoothing import NOISY, calmed, roughness, smoothed
+from gdna.fit.cloud import agreed, estimate_normals, turned_out
+from gdna.fit.dipoles import Dipoles
+from gdna.fit.smoothing import NOISY, aloof, calmed, roughness, smoothed
 from gdna.fit.types import Placement, RawScan
 
 FAR = 0.4  # metres from the body beyond which nothing is worn
@@ -44,12 +45,14 @@ class Evidence:
     target: Surface | None  # the scan's outer surface, as distances are measured to it; None: it has no faces
     seen: Surface | None  # the part of it that nothing covers, be it a millimetre above
     solids: Solids | None  # that say what is inside; None: only the sides of the scan's surface and the body do
+    dipoles: Dipoles | None = None  # of points that say so instead; None: there are none, or they leave holes
     noise: float = 0.0  # metres, along the normal; from `NOISY` on, surface points lie on smooth surfaces through many
 
     @property
     def doubt(self) -> float:
         """How heavy priors on codes are: 1 where the scan says nearly everywhere what is inside, and without noise."""
-        return 1.0 if self.solids is not None and self.noise < NOISY else DOUBT
+        told = self.solids is not None or self.dipoles is not None
+        return 1.0 if told and self.noise < NOISY else DOUBT
 
 
 def gather(raw: RawScan, placement: Placement, body: Surface, samples: int, rng: np.random.Generator) -> Evidence:
@@ -96,7 +99,7 @@ def is_solid(surface: Surface, rng: np.random.Generator, count: int = 4000) -> b
 
 def _of_solid(surface: Surface, samples: int, rng: np.random.Generator) -> Evidence:
     vertices = surface.vertices
-    solids = Solids.of(vertices, orient_outward(vertices, surface.faces))
+    solids = _together(Solids.of(vertices, orient_outward(vertices, surface.faces)))
     on, normals = sample_outer(solids, samples // 2, rng)
     near = on[rng.integers(0, len(on), samples)]
     near = near + rng.choice(NEAR_SIGMA, (samples, 1)) * rng.normal(size=near.shape)
@@ -105,6 +108,12 @@ def _of_solid(surface: Surface, samples: int, rng: np.random.Generator) -> Evide
     return Evidence(
         on, normals, near, solids.contain(near), box, solids.contain(box), outer, _uncovered(outer, solids), solids
     )
+
+
+def _together(solids: Solids) -> Solids:
+    """With the open components as one more: what a scanner sees of a face and of the hair over it are two shells of one
+    head, which neither closes alone."""
+    return replace(solids, open=(*solids.open, np.concatenate(solids.open))) if len(solids.open) > 1 else solids
 
 
 def _uncovered(outer: Surface, solids: Solids) -> Surface:
@@ -141,7 +150,7 @@ def _of_open(
     rng: np.random.Generator,
 ) -> Evidence:
     """Both sides of the surface nearby; what is deep in the body is inside, what is far from it or was seen through is
-    outside."""
+    outside; where the surface has no large hole, winding numbers tell of the rest."""
     chosen = rng.integers(0, len(points), samples // 2)
     on, out = points[chosen], normals[chosen]
     depth = np.abs(rng.normal(size=(len(on), 1))) * rng.choice(NEAR_SIGMA, (len(on), 1))
@@ -153,8 +162,18 @@ def _of_open(
         along = rng.uniform(*ALONG_RAY, (samples // 8, 1))
         through = eye + along * (points[rng.integers(0, len(points), samples // 8)] - eye)
         box, box_inside = np.concatenate([box, through]), np.append(box_inside, np.zeros(len(through), bool))
+    dipoles = Dipoles.of(points, normals, rng)
+    whole = eye is None and dipoles.are_whole(rng)
+    if whole:
+        right &= dipoles.side(near) != np.where(near_inside, -1, 1)
+        more = rng.uniform(points.min(0) - BOX_MARGIN, points.max(0) + BOX_MARGIN, (samples // 4, 3))
+        side = dipoles.side(more)
+        box, box_inside = np.concatenate([box, more[side != 0]]), np.append(box_inside, side[side != 0] > 0)
     kept = rng.permutation(len(points))[: samples // 2]
-    return Evidence(points[kept], normals[kept], near[right], near_inside[right], box, box_inside, target, target, None)
+    return Evidence(
+        points[kept], normals[kept], near[right], near_inside[right], box, box_inside, target, target, None,
+        dipoles if whole else None,
+    )  # fmt: skip
 
 
 def _on_their_side(
@@ -218,8 +237,9 @@ def _cloud_surface(
     name: str,
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     near = (_distance(points, body) < FAR) & ~floor(points)
-    if near.sum() >= MIN_POINTS:
-        near[near] = ~stray(points[near])
+    for lonely in (stray, aloof):
+        if near.sum() >= MIN_POINTS:
+            near[near] = ~lonely(points[near])
     if near.sum() < MIN_POINTS:
         raise GdnaError(
             f"{name}: {near.sum()} of {len(points)} points lie within {FAR} m of the body; do scan and body parameters "
@@ -227,7 +247,10 @@ def _cloud_surface(
         )
     points = points[near]
     hint = _outward(points, body) if eye is None else eye - points
-    return points, estimate_normals(points, hint) if normals is None else turned_out(normals[near], hint)
+    if normals is not None:
+        return points, turned_out(normals[near], hint)
+    normals = estimate_normals(points, hint)
+    return points, agreed(points, normals, hint) if eye is None else normals
 
 
 def _distance(points: Float[np.ndarray, "N 3"], body: Surface) -> Float[np.ndarray, " N"]:

@@ -76,4 +76,8 @@ def _outside(points: Float[np.ndarray, "N 3"], evidence: Evidence) -> Bool[np.nd
     if evidence.solids is not None:
         return ~evidence.solids.contain(points)
     showing = Showing.of(points, evidence)
-    return showing.shown & (showing.above > 0) & (showing.above < KNOWN)
+    above = showing.shown & (showing.above > 0) & (showing.above < KNOWN)
+    if evidence.dipoles is None:
+        return above
+    side = evidence.dipoles.side(points)
+    return (side < 0) | (above & (side == 0))

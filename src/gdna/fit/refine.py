@@ -1,7 +1,7 @@
 """The networks tuned to one person: a residual of the feature volume, the occupancy field and the normal field.
 
-Skinning and warp stay as they are, so the person moves as before; where the scan says nothing, the occupancy is held
-where the codes alone had it.
+Skinning and warp stay as they are, so the person moves as before; where the scan says nothing, the occupancy is held as
+the codes alone had it, moved as the surface around the hole moves onto the scan.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from gdna.fit.codes import wrong_share
 from gdna.fit.details import seen_normals
 from gdna.fit.person_settings import FitSettings
 from gdna.fit.phantoms import emptiness, find_phantoms
-from gdna.fit.progress import Guess, Progress, Watch
+from gdna.fit.progress import Guess, Progress, Watch, unwatched
+from gdna.fit.residual import add_residual
 from gdna.fit.samples import RootTable, Samples, both
 from gdna.fit.showing import Showing
 from gdna.model.avatar_model import AvatarModel
@@ -33,6 +34,7 @@ FEATURE_PRIOR = 1e-4  # of the squared residual of the feature volume
 HELD = 0.5  # weight of the cross entropy against what the codes say, where the scan says nothing
 HELD_SIGMA = 0.01  # metres around the codes' surface, where such points are
 HELD_DEPTH = (0.02, 0.06)  # metres under it
+HELD_REACH = 0.05  # metres that it may move
 HELD_CELLS, HELD_COPIES = 128, 4  # of the mesh whose vertices they lie around; points a vertex
 HELD_SHARE = 0.25  # as many points more a step
 EMPTY, EMPTY_SHARE = 4, 0.15  # points that shall be empty: times those of a step, and as many more a step
@@ -150,7 +152,12 @@ def _known_points(start: Guess) -> _Known:
 @torch.no_grad()
 def _held_points(start: Guess, rng: np.random.Generator) -> _Held:
     """Neutral points around the surface that the codes make, where the scan does not show it, and well under it
-    everywhere, and the logits there: a scan with holes says little of what is deep inside."""
+    everywhere: a scan with holes says little of what is deep inside.
+
+    A code that is 1 cm off at the rim of a hole is so in the hole too, and what is drawn to the scan would end in a
+    step. So the surface moves onto the scan, over holes as its surroundings do, and the points with it; the logits are
+    those of where they were.
+    """
     wearer, network, subject = start.wearer, start.network, start.subject
     if start.evidence.solids is not None:
         return _Held(subject.betas.new_empty(0, 3), subject.betas.new_empty(0))
@@ -161,5 +168,9 @@ def _held_points(start: Guess, rng: np.random.Generator) -> _Held:
     around = mesh.vertices[hidden].repeat(HELD_COPIES, 1)
     around = around + torch.from_numpy(HELD_SIGMA * rng.normal(size=tuple(around.shape))).to(around)
     depth = torch.from_numpy(rng.uniform(*HELD_DEPTH, (len(mesh.vertices), 1))).to(around)
-    neutral = network.to_neutral(torch.cat([around, mesh.vertices - depth * mesh.normals])[None], subject.betas)
-    return _Held(neutral[0], network.occupancy_neutral(neutral, subject)[0][0])
+    points = torch.cat([around, mesh.vertices - depth * mesh.normals])
+    moved = add_residual(mesh, wearer.transforms(), start.evidence, HELD_REACH, unwatched)
+    shift = moved.vertices - mesh.vertices
+    shift = torch.cat([shift[hidden].repeat(HELD_COPIES, 1), shift])
+    logits = network.occupancy_neutral(network.to_neutral(points[None], subject.betas), subject)[0][0]
+    return _Held(network.to_neutral((points + shift)[None], subject.betas)[0], logits)

@@ -4,7 +4,7 @@ surfaces through each one's neighbours (moving least squares: Alexa et al. 2003)
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import diags_array, eye_array
 from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
@@ -18,10 +18,11 @@ LEFT = 0.0008  # metres of noise that shall be left
 NEIGHBOURS = (32, 96)  # at least and at most
 AT_ONCE = 8192
 UNKNOWNS = 6  # of a quadratic surface
-BEND = 20.0 / 0.0028**2  # of bending against moving, a square metre of noise: 5 mm on the vertices look like 2.8
+BEND = 60.0 / 0.0028**2  # of bending against moving, a square metre of noise: 5 mm on the vertices look like 2.8
 SOLVER_STEPS, SOLVER_TOLERANCE = 300, 1e-4  # of conjugate gradients
 RIDGE = 1e-6  # of the least squares, in units of the neighbourhood
 WILD = 3.0  # deviations from the surface beyond which a neighbour hardly counts
+ALOOF, ALOOF_FROM = 5.0, 0.005  # deviations of the neighbours beyond which a point is no part of them; at least metres
 
 Points = tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]
 
@@ -39,12 +40,13 @@ def roughness(points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"
 
 
 def calmed(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], noise: float) -> Float[np.ndarray, "V 3"]:
-    """A mesh's vertices where they bend little and stay near: x that makes |x - vertices|^2 + bend |L x|^2 least, L
-    the Laplacian of its edges. Layers of clothes stay apart, as no edge joins them."""
+    """A mesh's vertices where they bend evenly and stay near: x that makes |x - vertices|^2 + bend x.L^3 x least, L the
+    Laplacian of its edges: neighbours differ little in how they bend, so folds keep their height better than where
+    all bending is made small (L^2). Layers of clothes stay apart, as no edge joins them."""
     pairs = neighbour_matrix(faces, len(vertices))
     degree = np.asarray(pairs.sum(1)).ravel()
     laplacian = (diags_array(degree) - pairs) / max(degree[degree > 0].mean(), 1.0)
-    system = (eye_array(len(vertices)) + BEND * noise**2 * (laplacian @ laplacian)).tocsr()
+    system = (eye_array(len(vertices)) + BEND * noise**2 * (laplacian @ laplacian @ laplacian)).tocsr()
     solver = {"rtol": SOLVER_TOLERANCE, "maxiter": SOLVER_STEPS, "M": diags_array(1 / system.diagonal())}
     middle = vertices.mean(0)  # the tolerance is one of the person's size, not of its place
     columns = [cg(system, vertices[:, k] - middle[k], x0=vertices[:, k] - middle[k], **solver)[0] for k in range(3)]
@@ -66,6 +68,19 @@ def smoothed(points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
             alike = np.clip(cosine, 0, 1) ** 2 + RIDGE if turn else np.ones(index.shape)
             moved[part], directions[part], _ = _fitted(points[part], points[index], before[index], alike)
     return moved, directions
+
+
+def aloof(points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+    """Points beside the surface of their neighbours, much farther than these are: strays that have company."""
+    count, found = min(TRIED_NEIGHBOURS + 1, len(points)), np.zeros(len(points), bool)
+    tree = cKDTree(points)
+    for start in range(0, len(points), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        around = points[tree.query(points[part], k=count)[1][:, 1:]]
+        placed, _, residual = _fitted(points[part], around, np.zeros_like(around), np.ones(around.shape[:2]))
+        spread = 1.4826 * np.median(np.abs(residual), 1)
+        found[part] = np.linalg.norm(points[part] - placed, axis=1) > np.maximum(ALOOF * spread, ALOOF_FROM)
+    return found
 
 
 def _fitted(
