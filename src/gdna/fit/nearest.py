@@ -1,4 +1,4 @@
-"""Nearest points both ways between one scan and many bodies: plain torch (the definition) and the same fused in numba."""
+"""Nearest points both ways between one scan and many bodies: plain torch (the definition), and fused in numba."""
 
 from __future__ import annotations
 

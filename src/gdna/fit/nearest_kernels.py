@@ -8,7 +8,7 @@ import numpy as np
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def nearest_both(scan, body):  # (N, k), (B, k, V) f32 -> (B, N) i64, f32, (B, V) i64, f32
-    bodies, width, count = body.shape
+    bodies, _, count = body.shape
     forth = np.empty((bodies, len(scan)), np.int64)
     forth_squared = np.empty((bodies, len(scan)), np.float32)
     back = np.zeros((bodies, count), np.int64)
