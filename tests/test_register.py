@@ -31,6 +31,7 @@ from gdna.fit.sampling import surface_points
 from gdna.fit.settings import RegisterSettings
 from gdna.fit.solve import Solver, Stage, Target
 from gdna.fit.types import RawScan, Registration
+from gdna.fit.verdict import judge
 from gdna.geometry.mesh import vertex_normals
 from gdna.geometry.rotations import axis_angle_to_matrix
 from gdna.types import BodyParams, PosedBody
@@ -201,6 +202,20 @@ def test_the_spacing_of_points_is_no_distance():
     cost = float(solver.energy(state, stage))
     solver.spacing_body, solver.spacing_scan = 0 * solver.spacing_body, 0 * solver.spacing_scan
     assert cost < 0.6 * float(solver.energy(state, stage))
+
+
+def test_an_arm_that_is_not_there_is_told_though_the_trunk_is_near():
+    puppet = Puppet.of(open_body(), 1500, 5, torch.ones(24))
+    down = torch.zeros(1, 24, 3)
+    for name, degrees in (("left_shoulder", -80.0), ("right_shoulder", 80.0)):
+        down[0, JOINT_NAMES.index(name), 2] = np.deg2rad(degrees)
+    state = State(axis_angle_to_matrix(down), torch.zeros(1, 5), torch.zeros(1, 3), torch.ones(1))
+    posed = puppet.pose(state)
+    arm = torch.isin(puppet.owner, torch.tensor([JOINT_NAMES.index(f"left_{n}") for n in ("elbow", "wrist", "hand")]))
+    cost = torch.zeros(1)
+    for kept, told in ((torch.ones_like(arm), False), (~arm, True)):
+        solver = Solver(puppet, Target(posed.points[0][kept], posed.normals[0][kept], None), pose_prior())
+        assert ("left_elbow" in judge(solver, state, None, cost).reason) == told
 
 
 def test_other_builds_keep_the_head_and_nudges_turn_one_joint():

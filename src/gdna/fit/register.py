@@ -40,7 +40,7 @@ def register_body(
 ) -> Registration:
     """Where the body lies in the scan, and how sure that is; `progress` is told what is done and the current cost.
 
-    Plain torch on the body's device. Raises `GdnaError` where too few points are left of a person.
+    On the body's device. Raises `GdnaError` where too few points are left of a person.
     """
     settings = settings or RegisterSettings()
     tell = progress or (lambda _what, _cost: None)

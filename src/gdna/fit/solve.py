@@ -95,6 +95,14 @@ class Solver:
         near = nearest_both(self.target.points, posed.points)
         return (near.body_squared.sqrt() - room[near.body]).clamp_min(0), (near.scan_squared.sqrt() - room).clamp_min(0)
 
+    def returned(self, posed: Posed) -> Bool[Tensor, "B V"]:
+        """Which body points have a nearest scan point that itself is nearest to the same bone or one joined to it: an
+        arm that is not in the scan can lie near the trunk's points, but these are nearer to the trunk."""
+        near = nearest_both(*self._features(posed))
+        owner, parents = self.puppet.owner, torch.tensor(self.puppet.parents, device=near.body.device)
+        back = owner[near.body.gather(1, near.scan)]
+        return (back == owner) | (parents[back] == owner) | (parents[owner] == back)
+
     def step(self, state: State, stage: Stage) -> State:
         """One damped Gauss-Newton step."""
         posed = self.puppet.pose(state)
