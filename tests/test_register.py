@@ -20,7 +20,8 @@ from gdna.errors import GdnaError
 from gdna.fit.cleaning import person_points
 from gdna.fit.depth import Intrinsics, depth_points
 from gdna.fit.framing import up_rotations
-from gdna.fit.limbs import turned_round
+from gdna.fit.limbs import HEAD, nudged, turned_round, with_builds
+from gdna.fit.nearest import nearest_both
 from gdna.fit.normals import steadied
 from gdna.fit.pose_library import library_poses, mirrored, pose_prior
 from gdna.fit.puppet import Puppet, State
@@ -30,6 +31,7 @@ from gdna.fit.sampling import surface_points
 from gdna.fit.settings import RegisterSettings
 from gdna.fit.solve import Solver, Stage, Target
 from gdna.fit.types import RawScan, Registration
+from gdna.fit.verdict import judge
 from gdna.geometry.mesh import vertex_normals
 from gdna.geometry.rotations import axis_angle_to_matrix
 from gdna.types import BodyParams, PosedBody
@@ -170,6 +172,66 @@ def test_turned_round_keeps_hands_in_place_and_turns_the_face():
     assert float((before[left] - after[left]).norm()) > 0.3
     ahead = torch.stack([s.rotations[0, 0, :, 2] for s in (straight, turned_round(straight))])
     assert float((ahead[0] * ahead[1]).sum()) == pytest.approx(-1, abs=1e-5)
+
+
+def test_nearest_points_of_both_backends_agree():
+    generator = torch.Generator().manual_seed(0)
+    scan, bodies = torch.randn(90, 6, generator=generator), torch.randn(3, 70, 6, generator=generator)
+    fused, reference = nearest_both(scan, bodies, "fused"), nearest_both(scan, bodies, "reference")
+    for name in ("body", "scan"):
+        assert torch.equal(getattr(fused, name), getattr(reference, name))
+        # square units: the reference subtracts products of float32
+        torch.testing.assert_close(
+            getattr(fused, f"{name}_squared"), getattr(reference, f"{name}_squared"), atol=2e-5, rtol=0
+        )
+    with pytest.raises(GdnaError, match="quick"):
+        nearest_both(scan, bodies, "quick")
+
+
+def test_a_body_that_is_not_a_number_has_no_nearest_and_ends():
+    found = nearest_both(torch.zeros(2, 3), torch.full((1, 4, 3), torch.nan), "fused")
+    assert int(found.body.max()) < 4
+
+
+def test_the_spacing_of_points_is_no_distance():
+    puppet, state = _puppet_state(1)
+    state = State(state.rotations, state.betas * 0, state.translation * 0, state.scale)
+    seen = Puppet.of(open_body(), 400, 5, torch.ones(24), seed=1).pose(state)  # other points of the same skin
+    solver = Solver(puppet, Target(seen.points[0], seen.normals[0], None), pose_prior())
+    stage = Stage(0.04, 0.1, 0.0, free_scale=False)
+    cost = float(solver.energy(state, stage))
+    solver.spacing_body, solver.spacing_scan = 0 * solver.spacing_body, 0 * solver.spacing_scan
+    assert cost < 0.6 * float(solver.energy(state, stage))
+
+
+def test_an_arm_that_is_not_there_is_told_though_the_trunk_is_near():
+    puppet = Puppet.of(open_body(), 1500, 5, torch.ones(24))
+    down = torch.zeros(1, 24, 3)
+    for name, degrees in (("left_shoulder", -80.0), ("right_shoulder", 80.0)):
+        down[0, JOINT_NAMES.index(name), 2] = np.deg2rad(degrees)
+    state = State(axis_angle_to_matrix(down), torch.zeros(1, 5), torch.zeros(1, 3), torch.ones(1))
+    posed = puppet.pose(state)
+    arm = torch.isin(puppet.owner, torch.tensor([JOINT_NAMES.index(f"left_{n}") for n in ("elbow", "wrist", "hand")]))
+    cost = torch.zeros(1)
+    for kept, told in ((torch.ones_like(arm), False), (~arm, True)):
+        solver = Solver(puppet, Target(posed.points[0][kept], posed.normals[0][kept], None), pose_prior())
+        assert ("left_elbow" in judge(solver, state, None, cost).reason) == told
+
+
+def test_other_builds_keep_the_head_and_nudges_turn_one_joint():
+    puppet, state = _puppet_state(1)
+    builds = with_builds(state, puppet)
+    heads = puppet.pose(builds).joints[:, HEAD]
+    torch.testing.assert_close(heads, puppet.pose(state).joints[:, HEAD].expand_as(heads), atol=1e-5, rtol=0)
+    changes = builds.betas - state.betas
+    torch.testing.assert_close(changes[: len(changes) // 2], -changes[len(changes) // 2 :])
+    zero = puppet.joints_zero + torch.einsum("ks,sja->kja", changes[4:5], puppet.joints_zero_basis)
+    legs = [torch.linalg.norm(joints[4] - joints[1]) for joints in (puppet.joints_zero, zero[0])]
+    assert 0.01 < float(legs[1] - legs[0]) < 0.04  # metres: a thigh, of 10 cm in four bones
+    turned = nudged(state)
+    changed = ((turned.rotations - state.rotations).abs() > 1e-6).flatten(2).any(2)
+    assert changed.sum(1).tolist() == [1] * len(turned.scale)
+    assert len(torch.unique(turned.rotations.flatten(1).round(decimals=4), dim=0)) == len(turned.scale)
 
 
 def test_library_and_prior():

@@ -116,17 +116,18 @@ class Puppet:
         levers = torch.einsum("bvka,kj->bvja", posed.carried * self.weights[..., None], self.below)
         levers = levers - (self.weights @ self.below)[..., None] * places[:, None]
         frames = torch.stack([_eye_like(posed.turns) if p < 0 else posed.turns[:, p] for p in self.parents], 1)
-        # d v = (A phi) x lever; column c is A[:, c] x lever
-        columns = torch.linalg.cross(
-            frames.mT[:, None].expand(-1, levers.shape[1], -1, -1, -1),
-            levers[..., None, :].expand(*levers.shape[:-1], 3, 3),
-            dim=-1,
-        )
-        turning = columns.flatten(2, 3).mT * scale[..., None]
-        count = levers.shape[1]
-        moving = torch.eye(3).to(levers).expand(len(levers), count, 3, 3)
-        growing = (posed.points - state.translation[:, None])[..., None]
-        return torch.cat([turning, moving, growing, self._shaping(state, posed) * scale[..., None]], -1)
+        bones, count = len(self.parents), levers.shape[1]
+        whole = levers.new_empty(len(levers), count, 3, 3 * bones + 4 + len(self.basis))
+        for axis in range(3):  # d v = (A phi) x lever, written out as it is most of the work
+            one, two = (axis + 1) % 3, (axis + 2) % 3
+            turning = whole[:, :, axis, : 3 * bones].unflatten(2, (bones, 3))
+            torch.mul(frames[:, None, :, one], levers[..., two, None], out=turning)
+            turning.addcmul_(frames[:, None, :, two], levers[..., one, None], value=-1)
+        whole[..., : 3 * bones] *= scale[..., None]
+        whole[..., 3 * bones : 3 * bones + 3] = torch.eye(3).to(levers)
+        whole[..., 3 * bones + 3] = posed.points - state.translation[:, None]
+        whole[..., 3 * bones + 4 :] = self._shaping(state, posed) * scale[..., None]
+        return whole
 
     def _shaping(self, state: State, posed: Posed) -> Float[Tensor, "B V 3 S"]:
         moves = posed.turns @ self.rest_turns.mT

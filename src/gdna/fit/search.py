@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gdna.body.skeleton import BODY_JOINTS
+from gdna.fit.nearest import nearest_both
 from gdna.fit.pose_library import library_poses
 from gdna.fit.puppet import Puppet, State
-from gdna.fit.solve import BACK, NORMAL_REACH, Target, squared_distances
+from gdna.fit.solve import BACK, NORMAL_REACH, Target
 from gdna.geometry.rotations import axis_angle_to_matrix
 
 YAWS = 16
@@ -105,10 +106,9 @@ def _distances(
     if target.normals is not None:
         scan = torch.cat([scan, NORMAL_REACH * target.normals], -1)
         body = torch.cat([points, NORMAL_REACH * normals], -1)
-    squared = squared_distances(scan, body)
-    forth, index = squared.min(2)
-    nearest = points.gather(1, index[..., None].expand(-1, -1, 3))
-    return forth.clamp_min(0).sqrt(), squared.amin(1).clamp_min(0).sqrt(), target.points - nearest
+    near = nearest_both(scan, body)
+    nearest = points.gather(1, near.body[..., None].expand(-1, -1, 3))
+    return near.body_squared.sqrt(), near.scan_squared.sqrt(), target.points - nearest
 
 
 def best_starts(

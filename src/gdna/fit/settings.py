@@ -19,7 +19,7 @@ class RegisterSettings:
     up: str = "auto"
     num_betas: int = 12
     starts: int = 20  # poses refined after the search
-    limb_rounds: int = 3  # of exchanging limbs for those of other poses: whole ones twice, then forearms
+    limb_rounds: int = 4  # of trying other limbs, joints turned and other builds
     final_points: int = 3000  # of the scan, in the last steps
     seed: int = 0
 

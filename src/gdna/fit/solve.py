@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gdna.body.skeleton import BODY_JOINTS
 from gdna.fit.clothing import by_bone
+from gdna.fit.nearest import nearest_both
 from gdna.fit.pose_library import PosePrior
 from gdna.fit.puppet import Posed, Puppet, State
 from gdna.geometry.rotations import axis_angle_to_matrix, cross_matrix, matrix_to_axis_angle
@@ -23,8 +24,8 @@ NORMAL_REACH = 0.15  # metres that opposite normals count as in the search for n
 MEASURES = 300.0  # as many independent measurements are the points of either direction worth
 INSIDE = 3.0  # how much more a scan point counts that lies nearer to the body than clothes usually do
 BACK = 0.7  # what body points far from the scan cost, where the other way costs 1: scans have holes
+SIDEWAYS = 0.3  # how much squared distances along the surface count, beyond the points' spacing, of those across
 AGREEING = 0.0  # cosine of two normals from which a pair counts
-PAIRS_AT_ONCE = 2_000_000
 FACING = 0.2  # cosine to the camera from which a depth image should show a point
 LIMIT_SPREAD = 0.05  # radians
 OTHER_SPREAD = 0.12  # radians; of joints that no prior knows
@@ -61,6 +62,7 @@ class _Pairs:
     agree: Bool[Tensor, "B n"]
     body: Tensor  # (B, n) index of the body point
     share: Float[Tensor, "B n"]
+    spacing: Tensor  # (B, n) or of all: metres between the points that neighbours are sought among
 
 
 class Solver:
@@ -72,6 +74,8 @@ class Solver:
         self.puppet, self.target, self.prior = puppet, target, prior.to(device)
         self.usual = puppet.weights @ usual.to(device)
         self.spread = puppet.weights @ spread.to(device)
+        self.spacing_body = _spacing(puppet.template)
+        self.spacing_scan = _spacing(target.points).median()
 
     def energy(self, state: State, stage: Stage) -> Float[Tensor, " B"]:
         """Mean robust cost (0..1) of scan points and of body points, and a little of the priors."""
@@ -88,10 +92,16 @@ class Solver:
     def excess(self, posed: Posed) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B V"]]:
         """How far (metres) scan points lie from the body beyond the usual clothes, and body points from the scan."""
         room = self.usual + self.spread
-        distances = squared_distances(self.target.points, posed.points).clamp_min(0).sqrt()
-        forth, body = distances.min(2)
-        back = distances.amin(1)
-        return (forth - room[body]).clamp_min(0), (back - room).clamp_min(0)
+        near = nearest_both(self.target.points, posed.points)
+        return (near.body_squared.sqrt() - room[near.body]).clamp_min(0), (near.scan_squared.sqrt() - room).clamp_min(0)
+
+    def returned(self, posed: Posed) -> Bool[Tensor, "B V"]:
+        """Which body points have a nearest scan point that itself is nearest to the same bone or one joined to it: an
+        arm that is not in the scan can lie near the trunk's points, but these are nearer to the trunk."""
+        near = nearest_both(*self._features(posed))
+        owner, parents = self.puppet.owner, torch.tensor(self.puppet.parents, device=near.body.device)
+        back = owner[near.body.gather(1, near.scan)]
+        return (back == owner) | (parents[back] == owner) | (parents[owner] == back)
 
     def step(self, state: State, stage: Stage) -> State:
         """One damped Gauss-Newton step."""
@@ -109,7 +119,8 @@ class Solver:
     def _pairs(self, posed: Posed) -> tuple[_Pairs, _Pairs]:
         """The nearest body point of every scan point, and the nearest scan point of every body point."""
         scan, normals = self.target.points, self.target.normals
-        body, back = _nearest_both(*self._features(posed))
+        near = nearest_both(*self._features(posed))
+        body, back = near.body, near.scan
         rows = torch.arange(len(body), device=body.device)[:, None]
         normal, point = posed.normals[rows, body], posed.points[rows, body]
         agree, agree_back = torch.ones_like(body, dtype=torch.bool), torch.ones_like(back, dtype=torch.bool)
@@ -119,8 +130,8 @@ class Solver:
         share = self.facing(posed).to(posed.points)
         every = torch.arange(back.shape[1], device=back.device).expand_as(back)
         return (
-            _Pairs(scan - point, normal, agree, body, torch.ones_like(point[..., 0])),
-            _Pairs(scan[back] - posed.points, posed.normals, agree_back, every, share),
+            _Pairs(scan - point, normal, agree, body, torch.ones_like(point[..., 0]), self.spacing_body[body]),
+            _Pairs(scan[back] - posed.points, posed.normals, agree_back, every, share, self.spacing_scan),
         )
 
     def facing(self, posed: Posed) -> Bool[Tensor, "B V"]:
@@ -143,8 +154,8 @@ class Solver:
     def _robust(self, pairs: _Pairs, stage: Stage) -> Float[Tensor, "B n"]:
         """Weight 0..1 of a Geman-McClure loss."""
         across = (pairs.offset * pairs.normal).sum(-1) - self.usual[pairs.body]
-        along = ((pairs.offset**2).sum(-1) - (across + self.usual[pairs.body]) ** 2).clamp_min(0)
-        squared = across**2 + 0.3 * along
+        along = ((pairs.offset**2).sum(-1) - (across + self.usual[pairs.body]) ** 2).clamp_min(0).sqrt()
+        squared = across**2 + SIDEWAYS * (along - pairs.spacing).clamp_min(0) ** 2
         return (stage.width**2 / (stage.width**2 + squared)) ** 2 * pairs.agree
 
     def _pulls(self, posed: Posed, stage: Stage) -> tuple[Float[Tensor, "B V 3 3"], Float[Tensor, "B V 3"]]:
@@ -214,21 +225,9 @@ class Solver:
         )
 
 
-def _nearest_both(
-    scan: Float[Tensor, "N k"], body: Float[Tensor, "B V k"]
-) -> tuple[Int[Tensor, "B N"], Int[Tensor, "B V"]]:
-    """Of each scan point its nearest body point, and the other way; few bodies at a time, as matrices that fit a cache
-    are cheaper."""
-    at_once = max(1, PAIRS_AT_ONCE // (scan.shape[0] * body.shape[1]))
-    parts = [(d.argmin(2), d.argmin(1)) for d in (squared_distances(scan, some) for some in body.split(at_once))]
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
-
-
-def squared_distances(scan: Float[Tensor, "N k"], body: Float[Tensor, "B V k"]) -> Float[Tensor, "B N V"]:
-    """Rounding may make them slightly negative."""
-    return torch.baddbmm((body**2).sum(-1)[:, None], scan.expand(len(body), -1, -1), body.mT, alpha=-2).add_(
-        (scan**2).sum(-1)[:, None]
-    )
+def _spacing(points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+    """From each point to the nearest other one; as far apart are points and what is between them, on average."""
+    return torch.cdist(points, points).fill_diagonal_(torch.inf).amin(1)
 
 
 def _left_inverse(vector: Float[Tensor, "B n 3"]) -> Float[Tensor, "B n 3 3"]:
