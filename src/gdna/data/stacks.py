@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +18,12 @@ from gdna.data.cache_file import cache_path, read_cache
 from gdna.data.sample_file import normal_map_path, read_settings, read_tensors
 from gdna.errors import GdnaError
 
-COMMON = 0.97  # the share of views whose hits fit the smaller room: of batches of eight, four in five
+ROOMS = (
+    0.84,
+    0.92,
+    0.965,
+    1.0,
+)  # shares of views whose hits fit: a quarter, half, three quarters, all batches of eight
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class CacheStack:
     mask: Bool[Tensor, "n V P"]
     start: Int[Tensor, "n V"]
     counts: Int[Tensor, "n V"]  # hits of a view; on the CPU
-    rooms: tuple[int, ...]  # numbers of hits, rising, of which most batches need the first and all the last
+    rooms: tuple[int, ...]  # numbers of hits, rising, the last of which is enough for all
 
     def room(self, indices: Int[Tensor, " B"], views: Int[Tensor, " B"]) -> int:
         """The smallest that holds the hits of each of these views (on the CPU)."""
@@ -118,7 +124,7 @@ def open_cache(folder: Path, names: Sequence[str], num_views: int, device: torch
     start = (counts.cumsum(0) - counts).view(mask.shape[:2])
     points = torch.cat([c.points_neutral for c in caches])
     counts = counts.view(mask.shape[:2])
-    rooms = sorted({int(counts.float().quantile(COMMON)), int(counts.max())})
+    rooms = sorted({math.ceil(q) for q in counts.float().flatten().quantile(torch.tensor(ROOMS)).tolist()})
     return CacheStack(points.to(device), mask.to(device), start.to(device), counts, tuple(rooms))
 
 

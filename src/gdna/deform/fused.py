@@ -22,6 +22,7 @@ from gdna.fields.bound_weights import BoundWeights
 from gdna.geometry.devices import has_triton
 from gdna.types import Correspondences
 
+MANY_TURNS = 2  # of polishing, after which one candidate in ten is left (docs/performance.md)
 LEAST_ROOM = 64  # columns, so that a handful of points cannot overflow
 
 
@@ -79,8 +80,9 @@ class TritonEngine:
         first, norms = fused_triton.candidates(on_grid.points, on_grid.norms, fused.candidate, fused.merge, room)
         entries = fused_triton.Polished(on_grid.points, norms, on_grid.inverse_jacobians, points_posed.contiguous())
         some, bones = first, fused_triton.split_bones(bone_transforms, self.networks.bones)
-        for evaluations in fused.evaluations:
-            some = fused_triton.polish(entries, some, self.networks, bones, settings, evaluations, room)
+        for turn, evaluations in enumerate(fused.evaluations):
+            tile = fused_triton.POLISH_TILE if turn < MANY_TURNS else fused_triton.TAIL_TILE
+            some = fused_triton.polish(entries, some, self.networks, bones, settings, evaluations, room, tile=tile)
         return Refined(entries.points, norms, (first.counts - first.room).clamp_min(0).sum())
 
     def room(self, share: float, points: int) -> int:

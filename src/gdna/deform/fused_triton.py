@@ -37,6 +37,7 @@ KEEP_TILE = Tile(256, 4)
 FOLD_TILE = Tile(64, 4)
 SLOPES_TILE = Tile(32, 4)  # four rows a point
 POLISH_TILE = Tile(128, 8)  # two stages of split matrices leave room for one program at a time
+TAIL_TILE = Tile(64, 4)  # of lists that fit the processors at once: quicker from layer to layer
 
 
 def fill(
@@ -143,10 +144,10 @@ def keep(
     points: Float[Tensor, "B N I 3"], norms: Float[Tensor, "B N I"], limit: float, distance: float
 ) -> Bool[Tensor, "B N I"]:
     """Starts with a residual below `limit` (metres) but for those within `distance` of an earlier such start."""
-    kept = torch.empty(norms.shape, dtype=torch.int8, device=norms.device)
-    nothing = Entries(kept, kept, 0)
-    _keep(points.contiguous(), norms.contiguous(), kept, norms, nothing, limit, distance)
-    return kept.bool()
+    kept = torch.empty(norms.shape, dtype=torch.bool, device=norms.device)
+    flags = kept.view(torch.int8)
+    _keep(points.contiguous(), norms.contiguous(), flags, norms, Entries(flags, flags, 0), limit, distance)
+    return kept
 
 
 @dataclass(frozen=True)
