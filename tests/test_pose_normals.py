@@ -223,7 +223,10 @@ def test_a_meshs_frames_have_the_normals_of_their_pose():
     mesh = extract_avatar(model, subject, box, torch.zeros(24, 3), PARENTS, 16)
     poses = torch.cat([pose(), pose(left_knee=1.2, right_shoulder=0.5), pose(spine1=0.6)])
     frames = list(pose_mesh(mesh, poses))
-    assert torch.equal(frames[1].normals, next(iter(pose_mesh(mesh, poses[1:2]))).normals)  # nothing was overwritten
+    alone = next(
+        iter(pose_mesh(mesh, poses[1:2]))
+    ).normals  # nothing was overwritten; one or three poses round differently
+    torch.testing.assert_close(frames[1].normals, alone, atol=SINGLE, rtol=0)
     own = vertex_normals(mesh.vertices, mesh.faces)
     neutral = model.to_neutral(mesh.vertices[None], subject.betas)
     _, hidden = model.occupancy_neutral(neutral, subject)

@@ -16,7 +16,7 @@ class GridSettings:
     """The grid of skinning weights in canonical space (metres) and the search on it. Outside the box the weights of its
     nearest face hold."""
 
-    shape: tuple[int, int, int] = (16, 56, 56)  # z, y, x
+    shape: tuple[int, int, int] = (20, 56, 56)  # z, y, x
     low: tuple[float, float, float] = (-1.1, -1.38, -0.3)
     high: tuple[float, float, float] = (1.1, 0.87, 0.3)
     steps: int = 10

@@ -27,7 +27,9 @@ RESIDUAL_MM = 15.0  # of 21 registrations, the 10 within 2 cm had up to 14.5, 10
 MARGIN = 0.02  # of the cost
 UNLIKE = 0.04  # metres between the joints of two hypotheses, in the mean, from which they are not the same
 SEEN = 0.35
-RETURNED = 0.6  # of an arm bone's points: 0.89 or more of 17 training people; 0.31 and 0.46 of two missing elbows
+RETURNED = (
+    0.75  # of an arm bone's points: 0.89 or more of 17 training people; of two missing arms one bone at 0.57, 0.66
+)
 ARM_PARTS = ("shoulder", "elbow", "wrist", "hand")
 EXTREME = 4.0  # betas
 TRIMMED = 0.9
