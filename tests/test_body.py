@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gdna.body.open_body import open_body
+from gdna.body.interface import BodyModel
+from gdna.body.open_body import OpenBody, open_body
 from gdna.body.skeleton import JOINT_NAMES, PARENTS, blend_skinning, canonical_rotations, rigid_inverse
+from gdna.body.smpl import Smpl
 from gdna.errors import GdnaError
 from gdna.geometry.rotations import axis_angle_to_matrix
 from gdna.types import BodyParams
@@ -19,6 +21,12 @@ def params(count: int, seed: int = 0, pose: float = 0.3) -> BodyParams:
         pose * torch.randn(count, 24, 3, generator=g),
         torch.randn(count, 3, generator=g),
     )
+
+
+def test_bodies_are_body_models_whatever_the_python():
+    """By name: from 3.12 on, `isinstance` with a protocol finds no buffers, and shape checks would refuse them."""
+    assert BodyModel in OpenBody.__mro__
+    assert BodyModel in Smpl.__mro__
 
 
 def test_canonical_vertices_skinned_by_bone_transforms_are_the_posed_vertices():

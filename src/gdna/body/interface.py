@@ -13,7 +13,10 @@ from gdna.types import BodyParams, PosedBody
 
 @runtime_checkable
 class BodyModel(Protocol):
-    """Betas, joint rotations, translation -> vertices, joints, bone transforms."""
+    """Betas, joint rotations, translation -> vertices, joints, bone transforms.
+
+    A module inherits from it: from Python 3.12 on, `isinstance` with a protocol does not look among a module's buffers.
+    """
 
     num_betas: int
     parents: tuple[int, ...]

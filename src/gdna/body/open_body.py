@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gdna.body.interface import check_params
+from gdna.body.interface import BodyModel, check_params
 from gdna.body.skeleton import PARENTS, blend_skinning, bone_poses, canonical_poses, carried
 from gdna.types import BodyParams, PosedBody
 
 ASSET = "open_body.npz"
 
 
-class OpenBody(torch.nn.Module):
+class OpenBody(torch.nn.Module, BodyModel):
     """Vertices keep MakeHuman's order (19,158 of the base mesh "hm08", its garment helpers included); `faces` are the
     skin and the eyes. Betas have unit variance over adults; the first grows with height.
 

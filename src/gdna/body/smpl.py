@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from gdna.body.interface import check_params
+from gdna.body.interface import BodyModel, check_params
 from gdna.body.pickle_reader import read_array_file
 from gdna.body.skeleton import (
     BODY_JOINTS,
@@ -45,7 +45,7 @@ class BoneSet:
     bones: tuple[int, ...]  # joint -> bone that takes its skinning weights
 
 
-class Smpl(torch.nn.Module):
+class Smpl(torch.nn.Module, BodyModel):
     """A `BodyModel` with pose correctives: SMPL 1.0.0 or 1.1.0, SMPL-H or SMPL-X, .pkl or .npz.
 
     `bones` "all" answers for every joint of the file (24, 52 or 55); "body" for SMPL's 24, where the fingers belong to
@@ -62,6 +62,9 @@ class Smpl(torch.nn.Module):
     joint_regressor: Float[Tensor, "Jf V"]
     joint_weights: Float[Tensor, "V Jf"]
     skin_weights: Float[Tensor, "V J"]
+    faces: Int[Tensor, "F 3"]
+    vertices_neutral: Float[Tensor, "V 3"]
+    joints_neutral: Float[Tensor, "J 3"]
 
     def __init__(
         self, path: Path | str, num_betas: int = 10, bones: str = "all", dtype: torch.dtype = torch.float32
