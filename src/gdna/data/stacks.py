@@ -18,12 +18,8 @@ from gdna.data.cache_file import cache_path, read_cache
 from gdna.data.sample_file import normal_map_path, read_settings, read_tensors
 from gdna.errors import GdnaError
 
-ROOMS = (
-    0.84,
-    0.92,
-    0.965,
-    1.0,
-)  # shares of views whose hits fit: a quarter, half, three quarters, all batches of eight
+# shares of views whose hits fit: a quarter of all batches of eight, half of them, three quarters, all
+ROOMS = (0.84, 0.92, 0.965, 1.0)
 
 
 @dataclass(frozen=True)

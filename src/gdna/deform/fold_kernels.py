@@ -5,11 +5,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from gdna.deform import folds
 from gdna.deform.polish_kernels import WAITING, _append
-from gdna.deform.triton_kernels import _inverse, _moved, _read, _search
+from gdna.deform.triton_kernels import _inverse, _listed, _moved, _point, _read, _search
 
-DIFFERENCE = tl.constexpr(1e-3)
-SQUARINGS = tl.constexpr(3)
+DIFFERENCE, SQUARINGS, SIDES = (tl.constexpr(n) for n in (folds.DIFFERENCE, folds.SQUARINGS, folds.SIDES))
 
 
 @triton.jit
@@ -52,15 +52,11 @@ def fold_kernel(
     that hold no candidate (whose norm is not WAITING) and listed in `more`. Programs: (blocks of columns, B)."""
     b = tl.program_id(1).to(tl.int64)
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    filled = column < tl.minimum(tl.load(counts + b), room)
+    lane, filled = _listed(where, counts, b, room, column)
     if tl.max(filled.to(tl.int32), 0) == 0:
         return
-    lane = tl.load(where + b * room + column, mask=filled, other=0)
     grid += b * nodes * 16
-    at = points + (b * count + lane) * 3
-    x = tl.load(at, mask=filled, other=0.0)
-    y = tl.load(at + 1, mask=filled, other=0.0)
-    z = tl.load(at + 2, mask=filled, other=0.0)
+    x, y, z = _point(points, b * count + lane, filled)
     h = DIFFERENCE
     ox, oy, oz = _carried(grid, x, y, z, filled, low_x, low_y, low_z, scale_x, scale_y, scale_z, D, H, W)
     ax, ay, az = _carried(grid, x + h, y, z, filled, low_x, low_y, low_z, scale_x, scale_y, scale_z, D, H, W)
@@ -77,14 +73,14 @@ def fold_kernel(
     for other in range(TRIES):
         earlier = folded & (other < own)
         rank += (tl.load(norms + first + other, mask=earlier, other=0.0) == WAITING).to(tl.int32)
-    for side in tl.static_range(4):
+    for side in tl.static_range(SIDES):
         step = (near if side < 2 else far) * (1.0 - 2.0 * (side % 2))
         slot = own * 0 - 1
         place = slot
         for other in range(TRIES):
             free = folded & (tl.load(norms + first + other, mask=folded, other=0.0) != WAITING)
             slot += free.to(tl.int32)
-            place = tl.where(free & (slot == 4 * rank + side), other, place)
+            place = tl.where(free & (slot == SIDES * rank + side), other, place)
         found = place >= 0
         to = points + (first + place) * 3
         tl.store(to, x + step * nx, mask=found)
@@ -102,18 +98,13 @@ def search_again_kernel(
     """`search_kernel` for the listed ones of `count` = N * TRIES entries, from their points (B, count, 3)."""
     b = tl.program_id(1).to(tl.int64)
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    filled = column < tl.minimum(tl.load(counts + b), room)
+    lane, filled = _listed(where, counts, b, room, column)
     if tl.max(filled.to(tl.int32), 0) == 0:
         return
-    lane = tl.load(where + b * room + column, mask=filled, other=0)
     row = b * count + lane
-    x = tl.load(points + row * 3, mask=filled, other=0.0)
-    y = tl.load(points + row * 3 + 1, mask=filled, other=0.0)
-    z = tl.load(points + row * 3 + 2, mask=filled, other=0.0)
-    target = posed + (b * (count // TRIES) + lane // TRIES) * 3
-    px = tl.load(target, mask=filled, other=0.0) - tl.load(origins + b * 3)
-    py = tl.load(target + 1, mask=filled, other=0.0) - tl.load(origins + b * 3 + 1)
-    pz = tl.load(target + 2, mask=filled, other=0.0) - tl.load(origins + b * 3 + 2)
+    x, y, z = _point(points, row, filled)
+    px, py, pz = _point(posed, b * (count // TRIES) + lane // TRIES, filled)
+    px, py, pz = px - tl.load(origins + b * 3), py - tl.load(origins + b * 3 + 1), pz - tl.load(origins + b * 3 + 2)
     _search(
         grid + b * nodes * 16, x, y, z, px, py, pz, filled, points, norms, inverses, row,
         steps, tolerance, divergence, low_x, low_y, low_z, scale_x, scale_y, scale_z, D, H, W,

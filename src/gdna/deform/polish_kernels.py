@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from gdna.deform.triton_kernels import NOWHERE, _blended, _moved, _updated
+from gdna.deform.triton_kernels import NOWHERE, _blended, _listed, _moved, _point, _updated
 
 WAITING = tl.constexpr(2e6)  # residual of what is listed to be polished, metres
 
@@ -38,9 +38,7 @@ def keep_kernel(
     ok = lane < count
     points += b * count * 3
     norms += b * count
-    x = tl.load(points + lane * 3, mask=ok, other=0.0)
-    y = tl.load(points + lane * 3 + 1, mask=ok, other=0.0)
-    z = tl.load(points + lane * 3 + 2, mask=ok, other=0.0)
+    x, y, z = _point(points, lane, ok)
     keep = ok & (tl.load(norms + lane, mask=ok, other=1e9) < limit)
     start = lane % TRIES
     for other in range(TRIES):
@@ -76,17 +74,11 @@ def polish_kernel(
     """
     b = tl.program_id(1).to(tl.int64)
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    filled = column < tl.minimum(tl.load(counts + b), room)
-    lane = tl.load(where + b * room + column, mask=filled, other=0)
+    lane, filled = _listed(where, counts, b, room, column)
     row = b * count + lane
-    target = posed + (b * (count // TRIES) + lane // TRIES) * 3
-    px = tl.load(target, mask=filled, other=0.0)
-    py = tl.load(target + 1, mask=filled, other=0.0)
-    pz = tl.load(target + 2, mask=filled, other=0.0)
+    px, py, pz = _point(posed, b * (count // TRIES) + lane // TRIES, filled)
     at = inverses + row * 9
-    x = tl.load(points + row * 3, mask=filled, other=0.0)
-    y = tl.load(points + row * 3 + 1, mask=filled, other=0.0)
-    z = tl.load(points + row * 3 + 2, mask=filled, other=0.0)
+    x, y, z = _point(points, row, filled)
     j00 = tl.load(at, mask=filled, other=0.0)
     j01 = tl.load(at + 1, mask=filled, other=0.0)
     j02 = tl.load(at + 2, mask=filled, other=0.0)

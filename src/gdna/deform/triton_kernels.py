@@ -178,6 +178,21 @@ def _updated(j00, j01, j02, j10, j11, j12, j20, j21, j22, ux, uy, uz, qx, qy, qz
 
 
 @triton.jit
+def _listed(where, counts, b, room, column):
+    """Entries in these columns of subject b's list, and which of the columns hold one."""
+    filled = column < tl.minimum(tl.load(counts + b), room)
+    return tl.load(where + b * room + column, mask=filled, other=0), filled
+
+
+@triton.jit
+def _point(points, row, mask):
+    at = points + row * 3
+    x = tl.load(at, mask=mask, other=0.0)
+    y = tl.load(at + 1, mask=mask, other=0.0)
+    return x, y, tl.load(at + 2, mask=mask, other=0.0)
+
+
+@triton.jit
 def _inverse(a00, a01, a02, a10, a11, a12, a20, a21, a22):
     """A determinant closer to zero than 1e-6 counts as 1e-6 with its sign."""
     c00, c01, c02 = a11 * a22 - a12 * a21, a02 * a21 - a01 * a22, a01 * a12 - a02 * a11
@@ -262,9 +277,7 @@ def search_kernel(
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = lane < count
     point = b * (count // TRIES) + lane // TRIES
-    px = tl.load(posed + point * 3, mask=ok, other=0.0)
-    py = tl.load(posed + point * 3 + 1, mask=ok, other=0.0)
-    pz = tl.load(posed + point * 3 + 2, mask=ok, other=0.0)
+    px, py, pz = _point(posed, point, ok)
     s = starts + (b * TRIES + lane % TRIES) * 12
     x = tl.load(s) * px + tl.load(s + 1) * py + tl.load(s + 2) * pz + tl.load(s + 3)
     y = tl.load(s + 4) * px + tl.load(s + 5) * py + tl.load(s + 6) * pz + tl.load(s + 7)
