@@ -75,11 +75,13 @@ def test_the_original_experiments_undo_what_is_new_here():
     for asked in (coarse, fine):
         losses, optim = asked.model, asked.model.optim
         assert (losses.scan_offsets, losses.lambda_skin, losses.lambda_gan, optim.ema) == (False, 0, 1, 0)
+        assert (losses.lambda_empty, losses.common_outline) == (0, False)
         assert (losses.network.logit_scale, losses.deformer.weights_at, losses.norm_network.pose) == (
             1, "canonical", "none",
         )  # fmt: skip
     assert (coarse.expname, coarse.model.stage, coarse.model.deformer.max_steps) == ("original", Stage.coarse, 50)
-    assert fine.settings() == replace(fine_settings(), model=replace(fine_settings().model, lambda_skin=0.0))
+    theirs = replace(fine_settings().model, lambda_skin=0.0, lambda_empty=0.0, common_outline=False)
+    assert fine.settings() == replace(fine_settings(), model=theirs)
     assert fine.starting_path == f"outputs/{coarse.expname}/checkpoints/last.safetensors"
     assert parse("precompute +experiments=original").model == coarse.model
     assert parse("generate +experiments=original_fine").model == fine.model

@@ -57,6 +57,16 @@ def test_seconds_are_the_weighed_medians(monkeypatch):
     assert (found.seconds, found.runs, found.note) == (0.75 * 2 + 0.25 * 20, 3, "")
 
 
+def test_on_a_gpu_compiling_counts_neither_as_time_nor_against_the_budget(monkeypatch):
+    clock = iter(range(100))  # a second a call
+    took = iter([24.0, 0.1, 0.1, 0.3, 0.2, 0.2])
+    monkeypatch.setattr(timing, "_clocked", lambda call, device: (next(took),) * 2)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(timing, "WARM_UP", 2)
+    measured = timing._repeated(lambda: None, torch.device("cuda"), budget=4.5)
+    assert measured == [(0.1, 0.1), (0.3, 0.3), (0.2, 0.2), (0.2, 0.2)]
+
+
 def test_what_would_take_too_long_is_not_begun():
     def never() -> None:
         raise AssertionError

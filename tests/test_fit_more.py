@@ -42,7 +42,7 @@ SMALL = FitSettings(steps=3, starts=2, detail_steps=2, samples=4000, points=400,
 
 @pytest.fixture(scope="module")
 def model():
-    return api.load()
+    return api.load(device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
+from torch.nn.functional import normalize
 
 import gdna.fields.generator
 import gdna.train.coarse
@@ -42,7 +43,7 @@ from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
 from gdna.train.critic import Critic
 from gdna.train.empty_space import EmptySpace
 from gdna.train.fine import follow, refinable, train_fine
-from gdna.train.fine_losses import normal_maps
+from gdna.train.fine_losses import normal_maps, shown_to_critic
 from gdna.train.run_state import RunFolder, finished
 from gdna.train.schedule import Schedule, generator_for, learning_rate_factor
 from gdna.train.settings import (
@@ -678,6 +679,20 @@ def test_fine_training_without_pictures_needs_no_cache(prepared, coarse, tmp_pat
     train_fine(prepared, None, tmp_path / "fine", coarse, settings)
     assert logged[-1]["normals"] < 0.5 * logged[0]["normals"]
     assert "critic" not in logged[-1]
+
+
+def test_a_critic_of_common_outlines_is_blind_to_them():
+    normals = normalize(torch.randn(2, 3, 16, 16, generator=generator_for(0)), dim=1)
+    whole, smaller = torch.zeros(2, 1, 16, 16, dtype=torch.bool), torch.zeros(2, 1, 16, 16, dtype=torch.bool)
+    whole[:, :, 2:12, 3:13], smaller[:, :, 4:15, 3:10] = True, True
+    real = torch.where(whole, normals, 1.0)
+    fake = torch.where(smaller, normals, 1.0).requires_grad_()
+    shown = shown_to_critic(real, fake, LossSettings())
+    assert torch.equal(*shown)
+    assert torch.equal(shown[0] < 1, (whole & smaller) & (normals < 1))
+    shown[1].sum().backward()
+    assert torch.equal(fake.grad, (whole & smaller).float().expand(-1, 3, -1, -1))
+    assert shown_to_critic(real, fake, LossSettings(common_outline=False)) == (real, fake)
 
 
 def test_drawn_normal_maps_are_white_outside_and_unit_inside(prepared, coarse, cache):

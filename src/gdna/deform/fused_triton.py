@@ -146,7 +146,8 @@ def keep(
     """Starts with a residual below `limit` (metres) but for those within `distance` of an earlier such start."""
     kept = torch.empty(norms.shape, dtype=torch.bool, device=norms.device)
     flags = kept.view(torch.int8)
-    _keep(points.contiguous(), norms.contiguous(), flags, norms, Entries(flags, flags, 0), limit, distance)
+    unlisted = Entries(flags.flatten(1), flags.new_empty(len(flags)), 0)
+    _keep(points.contiguous(), norms.contiguous(), flags, norms, unlisted, limit, distance)
     return kept
 
 

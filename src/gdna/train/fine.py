@@ -23,7 +23,7 @@ from gdna.model.config import ModelConfig
 from gdna.model.training_state import TrainingState
 from gdna.train.coarse import Preview
 from gdna.train.critic import Critic
-from gdna.train.fine_losses import CriticLosses, FineInputs, FineLosses, critic_step, field_step
+from gdna.train.fine_losses import CriticLosses, FineInputs, FineLosses, critic_step, field_step, shown_to_critic
 from gdna.train.loading import open_set, to_device
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
@@ -84,8 +84,8 @@ class FineLearner:
         if fake is None or not weights.lambda_gan:
             return FineStep(losses, None, finite, fake)
         who.critic.requires_grad_(True)
-        real = inputs.batch.normal_maps
-        opinion = critic_step(who.critic, real, fake.detach(), weights, self.regularised, self.fabric)
+        real, drawn = shown_to_critic(inputs.batch.normal_maps, fake.detach(), weights)
+        opinion = critic_step(who.critic, real, drawn, weights, self.regularised, self.fabric)
         finite &= apply_gradients(who.critic_optimizer, opinion.critic_total, self.limit)
         return FineStep(losses, opinion, finite, fake.detach())
 

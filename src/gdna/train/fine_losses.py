@@ -67,7 +67,7 @@ def field_step(
     adversarial = torch.zeros((), device=detail.device)
     if fake is not None and weights.lambda_gan:
         with fabric.autocast():
-            logits = critic(fake)
+            logits = critic(shown_to_critic(batch.normal_maps, fake, weights)[1])
         adversarial = weights.lambda_gan * generator_loss(logits.float())
     if surface is None:
         assert fake is not None
@@ -89,6 +89,20 @@ def normal_maps(
     normals = posed_normals(model, packed.values, batch.bone_transforms_view, subject, fabric)
     pixels = unpack(normals, packed, torch.ones_like(batch.cache_points))
     return pixels.mT.unflatten(2, batch.normal_maps.shape[2:])
+
+
+def shown_to_critic(
+    real: Float[Tensor, "B 3 H W"], fake: Float[Tensor, "B 3 H W"], weights: LossSettings
+) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B 3 H W"]]:
+    """The pictures of scans and those drawn of them; with a common outline, white wherever one of a pair is.
+
+    Coarse surfaces are frozen. A critic that is shown their outlines soon tells drawings by these alone, and then has
+    little to teach about normals.
+    """
+    if not weights.common_outline:
+        return real, fake
+    both = (real < 1).any(1, keepdim=True) & (fake < 1).any(1, keepdim=True)
+    return torch.where(both, real, 1.0), torch.where(both, fake, 1.0)
 
 
 def posed_normals(

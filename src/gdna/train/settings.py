@@ -113,6 +113,11 @@ class LossSettings:
     lambda_gan: float = key(1.0, "fine stage: the critic's opinion of normal maps")
     lambda_grad: float = key(10.0, "fine stage: R1 penalty of the critic (gamma)")
     d_reg_every: int = key(16, "fine stage: steps between two R1 penalties")
+    common_outline: bool = key(
+        True,
+        "fine stage: the critic sees scan and drawing where both show the person, as outlines are not the fine "
+        "stage's to change; false: all of them, as in the original",
+    )
     norm_loss_3d: bool = key(True, "fine stage: normals are compared at points of the scan; false: in the images")
     optim: OptimSettings = field(default_factory=OptimSettings)
 
