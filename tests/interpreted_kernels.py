@@ -34,7 +34,9 @@ def volumes() -> None:
     for read in (read_plainly, read_by_kernels):
         leaves = [t.clone().requires_grad_() for t in (volume, points)]
         values = read(*leaves)
-        answers.append((values, *torch.autograd.grad((values * side).sum(), leaves)))
+        frozen = points.clone().requires_grad_()
+        alone = torch.autograd.grad((read(volume, frozen) * side).sum(), frozen)
+        answers.append((values, *torch.autograd.grad((values * side).sum(), leaves), *alone))
     for plain, compiled in zip(*answers, strict=True):
         assert plain.abs().max() > 0.1
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)  # float32, other order of sums

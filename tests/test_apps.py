@@ -76,9 +76,8 @@ def test_the_original_experiments_undo_what_is_new_here():
         losses, optim = asked.model, asked.model.optim
         assert (losses.scan_offsets, losses.lambda_skin, losses.lambda_gan, optim.ema) == (False, 0, 1, 0)
         assert (losses.lambda_empty, losses.common_outline) == (0, False)
-        assert (losses.network.logit_scale, losses.deformer.weights_at, losses.norm_network.pose) == (
-            1, "canonical", "none",
-        )  # fmt: skip
+        assert (losses.network.logit_scale, losses.deformer.weights_at) == (1, "canonical")
+        assert (losses.norm_network.pose, losses.norm_network.base) == ("none", "none")
     assert (coarse.expname, coarse.model.stage, coarse.model.deformer.max_steps) == ("original", Stage.coarse, 50)
     theirs = replace(fine_settings().model, lambda_skin=0.0, lambda_empty=0.0, common_outline=False)
     assert fine.settings() == replace(fine_settings(), model=theirs)

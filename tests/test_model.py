@@ -152,6 +152,40 @@ def test_posed_normals_turn_with_the_bones(model, scene):
     torch.testing.assert_close(model.normals_posed(points, hidden, transforms, subject).norm(dim=-1), torch.ones(2, 60))
 
 
+def on_surface(seed: int = 0) -> AvatarModel:
+    """A model whose normals correct those of the surface."""
+    torch.manual_seed(seed)
+    return AvatarModel(replace(SMALL, stage="fine", norm_network=replace(SMALL.norm_network, base="surface")))
+
+
+def test_what_normals_correct_is_the_slope_of_the_occupancy():
+    """Central differences of 1e-5 m in float64."""
+    model = on_surface().double()
+    subject = model.subject(model.codes(torch.tensor([0, 1])), torch.zeros(2, 4).double())
+    points = torch.rand(2, 30, 3, dtype=torch.float64) * 0.8 - 0.4
+    logits, read = model.read_neutral(points, subject)
+    plain, hidden = model.occupancy_neutral(points, subject)
+    assert not read.requires_grad
+    torch.testing.assert_close(logits, plain.detach())
+    torch.testing.assert_close(read[..., :-3], hidden.detach())
+    ends = [model.occupancy_neutral(points + s * step, subject)[0].detach()
+            for step in 1e-5 * torch.eye(3, dtype=torch.float64) for s in (1, -1)]  # fmt: skip
+    slope = torch.stack([ends[2 * k] - ends[2 * k + 1] for k in range(3)], -1)
+    torch.testing.assert_close(read[..., -3:], -torch.nn.functional.normalize(slope, dim=-1), rtol=0, atol=1e-6)
+
+
+def test_uncorrected_normals_are_the_surfaces():
+    model = on_surface()
+    subject = model.subject(model.codes(torch.tensor([0])), torch.zeros(1, 4))
+    points = torch.rand(1, 30, 3) * 0.8 - 0.4
+    _, read = model.read_neutral(points, subject)
+    torch.testing.assert_close(model.normals_neutral(points, read, subject), read[..., -3:])
+    fields = model.bind(subject)
+    torch.testing.assert_close(fields.normals(points, fields.read(points)[1]), read[..., -3:])
+    with pytest.raises(GdnaError, match=r"norm_network\.base: found 'mesh'"):
+        ModelConfig(norm_network=NormalConfig(base="mesh"))
+
+
 def test_weights_at_asks_the_neutral_point(model, scene):
     points, transforms, subject = scene
     expected = model.skin_weights(model.to_neutral(points, subject.betas), subject)

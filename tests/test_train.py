@@ -636,6 +636,22 @@ def test_fine_variants(prepared, coarse, cache, tmp_path):
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in load_model(path).parameters())
 
 
+def test_normals_that_correct_the_surface_begin_near_to_the_scans(prepared, coarse, cache, tmp_path, monkeypatch):
+    """From a coarse model that never heard of it, with the critic, in half precision, kept in the file."""
+    config = load_model(coarse).config
+    first = {}
+    for base in ("none", "surface"):
+        asked = replace(config, norm_network=replace(config.norm_network, base=base))
+        with monkeypatch.context() as patch:
+            logged = record(patch)
+            path = train_fine(
+                prepared, cache, tmp_path / base, coarse, epochs(FINE, 2, precision=Precision.bf16), asked
+            )
+        first[base] = logged[0]["normals"]
+        assert load_model(path).config.norm_network.base == base
+    assert first["surface"] < 0.7 * first["none"]
+
+
 def test_normals_that_see_the_pose_are_trained_and_kept(prepared, coarse, cache, tmp_path, monkeypatch):
     """Recorded or not, in half precision, from a coarse model that never heard of it; resumed exactly."""
     config = load_model(coarse).config
@@ -656,11 +672,11 @@ def test_normals_that_see_the_pose_are_trained_and_kept(prepared, coarse, cache,
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("pose", ["none", "local"])
-def test_recorded_fine_steps_learn_what_plain_ones_do(prepared, coarse, cache, tmp_path, monkeypatch, pose):
+@pytest.mark.parametrize(("pose", "base"), [("none", "none"), ("local", "none"), ("local", "surface")])
+def test_recorded_fine_steps_learn_what_plain_ones_do(prepared, coarse, cache, tmp_path, monkeypatch, pose, base):
     """Nothing in a step waits for the device, or it could not be recorded."""
     config = load_model(coarse).config
-    config = replace(config, norm_network=replace(config.norm_network, pose=pose))
+    config = replace(config, norm_network=replace(config.norm_network, pose=pose, base=base))
     logged = {}
     for name, how in (("recorded", gdna.train.fine.stepper), ("plain", lambda step, device: step)):
         with monkeypatch.context() as patch:

@@ -38,7 +38,7 @@ _ORIGINAL: dict[str, Any] = {
         "norm_loss_3d": True,
         "optim": {"lr": 1e-3, "lr_dis": 2e-3, "decay": "none", "ema": 0.0},
         "network": {"multires": 4, "logit_scale": 1.0},
-        "norm_network": {"multires": 4, "pose": "none"},
+        "norm_network": {"multires": 4, "pose": "none", "base": "none"},
         "deformer": {"max_steps": 50, "soft_blend": 20.0, "weights_at": "canonical"},
     },
     "datamodule": {"batch_size": 16, "points_per_frame": 2000},

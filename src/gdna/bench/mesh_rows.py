@@ -65,9 +65,9 @@ def plain_mesh(person: Person, resolution: int) -> AvatarMesh:
         vertices = vertices[kept]
         weights, normals = [], []
         for points in vertices.split(DENSE_AT_ONCE):
-            _, hidden, neutral = network.occupancy_canonical(points[None], subject)
+            neutral = network.to_neutral(points[None], subject.betas)
             weights.append(network.skin_weights(neutral, subject)[0])
-            normals.append(network.normals_neutral(neutral, hidden, subject)[0])
+            normals.append(network.normals_neutral(neutral, network.read_neutral(neutral, subject)[1], subject)[0])
     fused = fuse_normals(torch.cat(normals), vertex_normals(vertices, faces))
     return AvatarMesh(vertices, faces, fused, torch.cat(weights), joints, person.model.body.parents)
 

@@ -161,13 +161,13 @@ class _Asking:
 
     def _all(self, points: Float[Tensor, "1 N 3"]) -> tuple[Tensor, ...]:
         points_neutral = self.fields.to_neutral(points)
-        weights, (logits, hidden) = self.fields.skin_weights(points_neutral), self.fields.occupancy(points_neutral)
+        weights, (logits, read) = self.fields.skin_weights(points_neutral), self.fields.read(points_neutral)
         if self.fields.normals is None:
             return logits, weights
         if self.fields.posable is not None:
-            posable = self.fields.posable.posable(points_neutral, hidden.float())
+            posable = self.fields.posable.posable(points_neutral, read.float())
             return logits, weights, posable.base, posable.key
-        return logits, weights, self.fields.normals(points_neutral, hidden.float())
+        return logits, weights, self.fields.normals(points_neutral, read.float())
 
     def _in_parts(
         self, ask: Callable[[Float[Tensor, "1 N 3"]], tuple[Tensor, ...]], points: Float[Tensor, "N 3"]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from gdna.fields.box import to_box
 from gdna.fields.mlp import ConditionedMlp, MlpSizes, geometric_init
 from gdna.fields.volume import read_volume
+
+Ask = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""A field of given people: neutral points (B, N, 3) -> logits (B, N), hidden activation (B, N, K)."""
 
 
 class OccupancyField(nn.Module):
@@ -26,7 +31,7 @@ class OccupancyField(nn.Module):
         self.mlp = ConditionedMlp(sizes)
         geometric_init(self.mlp, bias)
 
-    def bind(self, features: Float[Tensor, "B C D H W"]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def bind(self, features: Float[Tensor, "B C D H W"]) -> Ask:
         """`forward` for people of whom many points are asked."""
         mlp = self.mlp.bind()
 
@@ -42,3 +47,16 @@ class OccupancyField(nn.Module):
     ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N K"]]:
         """Returns logits and the last hidden activation, which the normal field reads."""
         return self.bind(features)(points_neutral)
+
+
+def with_surface_normals(
+    ask: Ask, points_neutral: Float[Tensor, "B N 3"]
+) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N K"]]:
+    """Logits, and the hidden activation with the outward unit normal of the level set through each point after it (K
+    is three more than the activation's width). In 32 bit, as a slope's direction is, and without gradients.
+    """
+    with torch.enable_grad(), torch.autocast(points_neutral.device.type, enabled=False):
+        points = points_neutral.detach().requires_grad_()
+        logits, hidden = ask(points)
+        (slope,) = torch.autograd.grad(logits.sum(), points)
+    return logits.detach(), torch.cat([hidden.detach(), -normalize(slope, dim=-1)], -1)

@@ -53,16 +53,17 @@ class _Read(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_out: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, of_out: Tensor) -> tuple[Tensor | None, Tensor]:
         from gdna.fields import volume_kernels
 
         volume, points = ctx.saved_tensors
         (_, depth, height, width, channels), count = volume.shape, points.shape[1]
-        of_volume = torch.zeros(volume.shape, dtype=torch.float32, device=volume.device)
+        learns = ctx.needs_input_grad[0]
+        of_volume = torch.zeros(volume.shape if learns else 1, dtype=torch.float32, device=volume.device)
         of_points = torch.empty_like(points)
         with launching_on(points):
             volume_kernels.read_back_kernel[(-(-count // BLOCK), len(points))](
                 volume, points, of_out.contiguous(), of_volume, of_points, count,
-                D=depth, H=height, W=width, C=channels, BLOCK=BLOCK,
+                D=depth, H=height, W=width, C=channels, BLOCK=BLOCK, LEARNS=learns,
             )  # fmt: skip
-        return of_volume.to(volume.dtype), of_points
+        return of_volume.to(volume.dtype) if learns else None, of_points

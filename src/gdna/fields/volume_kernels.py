@@ -65,9 +65,10 @@ def read_kernel(
 @triton.jit(do_not_specialize=["count"])
 def read_back_kernel(
     volume, points, of_out, of_volume, of_points, count,
-    D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr,
+    D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr, LEARNS: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of volume (added to `of_volume`) and points from those of `read_kernel`'s result."""
+    """Gradients of points and, if it `LEARNS`, of the volume (added to `of_volume`) from those of `read_kernel`'s
+    result."""
     b, c = tl.program_id(1).to(tl.int64), tl.arange(0, C)
     row, ok, ix, iy, iz, tx, ty, tz = _cells(points, count, D, H, W, BLOCK)
     volume += b * (D * H * W * C)
@@ -78,7 +79,8 @@ def read_back_kernel(
         node, there = _corner(ix, iy, iz, ok, corner, D, H, W)
         wx, wy, wz = _share(tx, corner % 2), _share(ty, corner // 2 % 2), _share(tz, corner // 4)
         at = node[:, None] * C + c[None, :]
-        tl.atomic_add(of_volume + at, (wx * wy * wz)[:, None] * slope, mask=there[:, None], sem="relaxed")
+        if LEARNS:
+            tl.atomic_add(of_volume + at, (wx * wy * wz)[:, None] * slope, mask=there[:, None], sem="relaxed")
         values = tl.load(volume + at, mask=there[:, None], other=0.0).to(tl.float32)
         along = tl.sum(values * slope, 1)
         gx += (2 * (corner % 2) - 1) * wy * wz * along

@@ -28,7 +28,7 @@ class SeenNormals:
     """The scan's normals, carried back to canonical orientation, where the model has its surface."""
 
     points_neutral: Float[Tensor, "N 3"]
-    hidden: Float[Tensor, "N K"]  # of the occupancy field
+    read: Float[Tensor, "N K"]  # of the occupancy field, by the normal field
     normals: Float[Tensor, "N 3"]  # unit
     local_pose: Float[Tensor, "N C"] | None  # where the normal field sees the pose
 
@@ -37,12 +37,12 @@ class SeenNormals:
 
     def __getitem__(self, index: Tensor) -> SeenNormals:
         pose = None if self.local_pose is None else self.local_pose[index]
-        return SeenNormals(self.points_neutral[index], self.hidden[index], self.normals[index], pose)
+        return SeenNormals(self.points_neutral[index], self.read[index], self.normals[index], pose)
 
     def predicted(self, field: NormalField, detail: Float[Tensor, " Zd"]) -> Float[Tensor, "N 3"]:
         """What the field says there."""
         pose = None if self.local_pose is None else self.local_pose[None]
-        return field(self.points_neutral[None], self.hidden[None], detail[None], pose)[0]
+        return field(self.points_neutral[None], self.read[None], detail[None], pose)[0]
 
 
 @torch.no_grad()
@@ -57,13 +57,13 @@ def seen_normals(guess: Guess, count: int, rng: np.random.Generator) -> SeenNorm
     )
     matches = match(points, wearer, network.weights_at(subject))
     points_neutral = network.to_neutral(matches.points_canonical[None], subject.betas)
-    logits, hidden = network.occupancy_neutral(points_neutral, subject)
+    logits, read = network.read_neutral(points_neutral, subject)
     transforms, head = wearer.transforms()[None], network.normal.head
     blended = blend_transforms(matches.weights[None], transforms)[0]
     pose = None if head is None else head.local_pose(matches.weights[None], transforms)[0]
     back = torch.nn.functional.normalize(matvec(blended[..., :3].mT, normals), dim=-1)
     kept = (matches.found & (logits[0].abs() < NEAR_LOGIT)).nonzero()[:, 0]
-    return SeenNormals(points_neutral[0], hidden[0], back, pose)[kept]
+    return SeenNormals(points_neutral[0], read[0], back, pose)[kept]
 
 
 def fit_detail(guess: Guess, settings: FitSettings, watch: Watch) -> Float[Tensor, " Zd"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,7 +21,7 @@ from gdna.fields.bound_weights import BoundWeights
 from gdna.fields.generator import ShapeGenerator
 from gdna.fields.mlp import MlpSizes
 from gdna.fields.normal import NormalField
-from gdna.fields.occupancy import OccupancyField
+from gdna.fields.occupancy import Ask, OccupancyField, with_surface_normals
 from gdna.fields.skinning import SkinningField
 from gdna.fields.warp import ShapeWarp
 from gdna.geometry.arithmetic import full_precision
@@ -63,11 +64,19 @@ class AvatarModel(nn.Module):
         self.skinning = SkinningField(
             MlpSizes(config.num_bones, skinning.width, skinning.depth, config.dim_shape), deformer.soft_blend
         )
+        of_surface = normal.base == "surface"
         self.normal = NormalField(
             MlpSizes(
-                3, normal.width, normal.depth, config.dim_detail, sizes.dim_hidden, normal.multires, normal.skip_in
+                3,
+                normal.width,
+                normal.depth,
+                config.dim_detail,
+                sizes.dim_hidden + 3 * of_surface,
+                normal.multires,
+                normal.skip_in,
             ),
             bone_tree(config.num_bones) if normal.pose == "local" else None,
+            of_surface,
         )
         self.z_shapes = nn.Embedding(config.num_people, config.dim_shape)
         self.z_details = nn.Embedding(config.num_people, config.dim_detail)
@@ -109,9 +118,11 @@ class AvatarModel(nn.Module):
     def bind(self, subject: Subject) -> BoundFields:
         """The fields of these people, to be asked many times."""
         normals = self.normal.bind(subject.detail) if self.config.stage == "fine" else None
+        occupancy = self.occupancy.bind(subject.features)
         return BoundFields(
             self.warp.bind(subject.betas),
-            self.occupancy.bind(subject.features),
+            occupancy,
+            self._reading(occupancy),
             self.skinning.bind(subject.shape),
             normals,
             normals if self.normal.head is not None else None,
@@ -125,8 +136,18 @@ class AvatarModel(nn.Module):
     def occupancy_neutral(
         self, points_neutral: Float[Tensor, "B N 3"], subject: Subject
     ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N K"]]:
-        """Logits, positive inside, and the hidden activation that `normals_neutral` needs."""
+        """Logits, positive inside, and the hidden activation."""
         return self.occupancy(points_neutral, subject.features)
+
+    def read_neutral(
+        self, points_neutral: Float[Tensor, "B N 3"], subject: Subject
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N K"]]:
+        """Logits, and what the normal field reads of the occupancy field: the hidden activation, followed by the
+        surface's own normal where it corrects that (then without gradients)."""
+        return self._reading(self.occupancy.bind(subject.features))(points_neutral)
+
+    def _reading(self, occupancy: Ask) -> Ask:
+        return partial(with_surface_normals, occupancy) if self.normal.of_surface else occupancy
 
     def occupancy_canonical(
         self, points_canonical: Float[Tensor, "B N 3"], subject: Subject
@@ -170,15 +191,15 @@ class AvatarModel(nn.Module):
             return self.to_neutral(roots, subject.betas)
 
     def normals_neutral(
-        self, points_neutral: Float[Tensor, "B N 3"], hidden: Float[Tensor, "B N K"], subject: Subject
+        self, points_neutral: Float[Tensor, "B N 3"], read: Float[Tensor, "B N K"], subject: Subject
     ) -> Float[Tensor, "B N 3"]:
-        """Unit normals in canonical orientation and canonical pose."""
-        return self.normal(points_neutral, hidden, subject.detail)
+        """Unit normals in canonical orientation and canonical pose, from what `read_neutral` gives."""
+        return self.normal(points_neutral, read, subject.detail)
 
     def normals_posed(
         self,
         points_neutral: Float[Tensor, "B N 3"],
-        hidden: Float[Tensor, "B N K"],
+        read: Float[Tensor, "B N K"],
         bone_transforms: Float[Tensor, "B J 4 4"],
         subject: Subject,
     ) -> Float[Tensor, "B N 3"]:
@@ -186,7 +207,7 @@ class AvatarModel(nn.Module):
         weights, head = self.skin_weights(points_neutral, subject), self.normal.head
         blended = blend_transforms(weights, bone_transforms)
         local_pose = None if head is None else head.local_pose(weights, bone_transforms)
-        normals = self.normal(points_neutral, hidden, subject.detail, local_pose)
+        normals = self.normal(points_neutral, read, subject.detail, local_pose)
         return normalize(matvec(inverse_3x3(blended[..., :3]).mT, normals), dim=-1)
 
     def occupancy_posed(

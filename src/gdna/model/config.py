@@ -31,6 +31,7 @@ class NormalConfig:
     skip_in: int = key(4, "layer that sees the input again")
     multires: int = key(4, "octaves of its positional encoding; 6 suits scans of finer detail")
     pose: str = key("none", "local: normals also see how the joints near a point are bent; none, as in the original")
+    base: str = key("none", "surface: learned is a correction of the coarse surface's normal; none, as in the original")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class ModelConfig:
             )
         if self.norm_network.pose not in ("none", "local"):
             raise GdnaError(f"model.norm_network.pose: found {self.norm_network.pose!r}, expected 'none' or 'local'")
+        if self.norm_network.base not in ("none", "surface"):
+            raise GdnaError(f"model.norm_network.base: found {self.norm_network.base!r}, expected 'none' or 'surface'")
         if self.shape_pose not in ("none", "local"):
             raise GdnaError(f"model.shape_pose: found {self.shape_pose!r}, expected 'none' or 'local'")
         if not self.deformer.init_bones or max(self.deformer.init_bones) >= self.num_bones:

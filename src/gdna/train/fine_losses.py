@@ -115,8 +115,8 @@ def posed_normals(
     """Unit normals with gradients to the normal field and the detail code."""
     with fabric.autocast():
         with torch.no_grad():
-            _, hidden = model.occupancy_neutral(points_neutral, subject)
-        return model.normals_posed(points_neutral, hidden, bone_transforms, subject).float()
+            _, read = model.read_neutral(points_neutral, subject)
+        return model.normals_posed(points_neutral, read, bone_transforms, subject).float()
 
 
 def critic_step(
