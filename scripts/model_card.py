@@ -2,7 +2,8 @@
 
 python scripts/model_card.py outputs/open/evaluation/evaluation.json [more.json ...]
 
-Several evaluations of the same file may be given, each with parts of its own. Facts that nothing measures (data,
+Several evaluations of the same file may be given, each with parts of its own; the file's own card, after them, for the
+parts that were not measured again. Facts that nothing measures (data,
 hardware, limits) are those of scripts/model_card.toml. Of a checkpoint that was measured before it was rounded for
 shipping: --measured CHECKPOINT.
 """
@@ -77,8 +78,15 @@ def make_card(
     settings = []
     for path in evaluations:
         content = json.loads(path.read_text())
-        if content.get("model_sha256") != (digest if measured is None else of_file(measured)):
+        is_card = content.get("format") == FORMAT
+        of = content["model"]["sha256"] if is_card else content.get("model_sha256")
+        if of != (digest if measured is None else of_file(measured)):
             raise GdnaError(f"{path}: measured another model than {measured or model}; evaluate that one")
+        if is_card:
+            numbers = content["numbers"] | numbers
+            told = {part for one in settings for part in one["parts"]}
+            settings += [one for one in content["measured_with"] if not told.issuperset(one["parts"])]
+            continue
         for key, value in read_column(path).summary.items():
             if not math.isclose(numbers.setdefault(key, value), value, rel_tol=SAME):
                 raise GdnaError(f"{path}: {key} is {value}, {numbers[key]} in an earlier file; give each part once")

@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 from gdna.deform.blend import skin
 from gdna.deform.search import GridSettings, SearchSettings
 from gdna.errors import GdnaError
+from gdna.generate.loading import load
 from gdna.geometry.rotations import axis_angle_to_matrix, rigid
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model, save_checkpoint
-from gdna.model.codes import sample_people, typical_index
+from gdna.model.codes import from_the_mean, sample_people
 from gdna.model.config import MlpConfig, ModelConfig, NormalConfig, OccupancyConfig, from_dict, to_dict
 from gdna.model.training_state import TrainingState, load_training_state, save_training_state
 from gdna.types import Codes
@@ -152,6 +153,21 @@ def test_posed_normals_turn_with_the_bones(model, scene):
     torch.testing.assert_close(model.normals_posed(points, hidden, transforms, subject).norm(dim=-1), torch.ones(2, 60))
 
 
+def test_the_typical_person_is_whom_the_file_names(tmp_path):
+    network = AvatarModel(replace(SMALL, num_betas=40))
+    torch.nn.init.normal_(network.z_shapes.weight)
+    nearest = int(from_the_mean(network).argmin())
+    other = (nearest + 1) % 3
+    for extra, expected in (({}, nearest), ({"typical": other}, other)):
+        save_checkpoint(tmp_path / "m.safetensors", network, extra)
+        shown = load(tmp_path / "m.safetensors", "cpu").typical_person()
+        assert torch.equal(shown.z_shape, network.z_shapes.weight[expected])
+    for damaged in (3, -1, "2"):
+        save_checkpoint(tmp_path / "m.safetensors", network, {"typical": damaged})
+        with pytest.raises(GdnaError, match=r"typical person .* the file is damaged"):
+            load(tmp_path / "m.safetensors", "cpu")
+
+
 def on_surface(seed: int = 0) -> AvatarModel:
     """A model whose normals correct those of the surface."""
     torch.manual_seed(seed)
@@ -225,8 +241,8 @@ def test_the_typical_person_is_nearest_to_the_mean_in_standard_deviations():
     rows = torch.tensor([[3.0, 0.1], [-3.0, 0.1], [1.0, 0.01], [-1.2, -0.01], [0.2, -0.2]])
     with torch.no_grad():
         model.z_shapes.weight[:, 0], model.z_details.weight[:, 0] = rows.T
-    assert typical_index(model) == 2  # 4 by the plain distance, 3 is farther in the first channel
-    assert typical_index(AvatarModel(replace(SMALL, num_people=1))) == 0
+    assert from_the_mean(model).argmin() == 2  # 4 by the plain distance, 3 is farther in the first channel
+    assert from_the_mean(AvatarModel(replace(SMALL, num_people=1))).tolist() == [0.0]
 
 
 def test_config_round_trip_and_unknown_names():

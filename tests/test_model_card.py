@@ -75,6 +75,19 @@ def test_numbers_come_of_several_evaluations_of_one_file(tmp_path):
         model_card.make_card(model, [written(tmp_path, "other.json", {}, "0" * 64)], facts)
 
 
+def test_the_files_card_tells_what_was_not_measured_again(tmp_path):
+    model, facts = shipped_model(), {}
+    digest = model_card.of_file(model)
+    people = written(tmp_path, "p.json", {"frechet_floor": 2.0, "frechet_normals": 3.0}, digest, parts=["people"])
+    rest = written(tmp_path, "r.json", {"iou_train": 0.5}, digest, parts=["scans"])
+    former = tmp_path / "card.json"
+    former.write_text(json.dumps(model_card.make_card(model, [people, rest], facts)))
+    again = written(tmp_path, "a.json", {"frechet_floor": 2.0, "frechet_normals": 4.0}, digest, parts=["people"])
+    card = model_card.make_card(model, [again, former], facts)
+    assert (card["numbers"]["frechet_normals_by_floor"], card["numbers"]["iou_train"]) == (2.0, 0.5)
+    assert [one["parts"] for one in card["measured_with"]] == [["people"], ["scans"]]
+
+
 def test_what_was_measured_before_rounding(tmp_path):
     model = shipped_model()
     network, extra = load_model(model), load_extra(model)

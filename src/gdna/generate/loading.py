@@ -53,7 +53,8 @@ def load(path: Path | str | None = None, device: str = "auto", smpl_path: Path |
     target = pick_device(device)
     network = load_model(where, target).requires_grad_(False).eval()
     body = _body(network.config, where, smpl_path, target)
-    return Model(_name(path, where), network, body, _betas(where, network.config, target))
+    betas, typical = _betas(where, network.config, target), _typical(where, network.config)
+    return Model(_name(path, where), network, body, betas, typical)
 
 
 def pick_device(name: str) -> torch.device:
@@ -115,3 +116,11 @@ def _betas(where: Path, config: ModelConfig, device: torch.device) -> Float[Tens
             f"{(config.num_people, config.num_betas)}; the file is damaged"
         )
     return betas
+
+
+def _typical(where: Path, config: ModelConfig) -> int | None:
+    """The training person whom the file names to be shown; None where it names nobody."""
+    person = load_extra(where).get("typical")
+    if person is not None and not (isinstance(person, int) and 0 <= person < config.num_people):
+        raise GdnaError(f"{where}: typical person {person!r} of {config.num_people}; the file is damaged")
+    return person

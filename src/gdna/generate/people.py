@@ -17,7 +17,7 @@ from gdna.extract.avatar_mesh import Geometry, MeshQuality, extract_avatar
 from gdna.fields.generator import STYLES
 from gdna.generate.animation import Animation, animate
 from gdna.model.avatar_model import AvatarModel
-from gdna.model.codes import sample_people, typical_index
+from gdna.model.codes import from_the_mean, sample_people
 from gdna.model.config import NOVELTY
 from gdna.types import AvatarMesh, BodyParams, Codes, Motion
 
@@ -32,6 +32,7 @@ class Model:
     network: AvatarModel = field(repr=False)
     body: BodyModel = field(repr=False)
     betas: Float[Tensor, "P S"] = field(repr=False)
+    typical: int | None = None  # the training person whom whoever released the model would show; None: nobody is named
 
     @property
     def device(self) -> torch.device:
@@ -79,8 +80,9 @@ class Model:
         return self.person(betas, z_shape, z_detail)
 
     def typical_person(self) -> Person:
-        """The training person whose codes lie nearest to the mean of all (see `typical_index`), as trained."""
-        return self.training_person(typical_index(self.network))
+        """The training person whom the model's file names, else the one whose codes lie nearest to the mean of all."""
+        nearest = int(from_the_mean(self.network).argmin()) if self.typical is None else self.typical
+        return self.training_person(nearest)
 
     def mean_person(self) -> Person:
         """Mean codes in the mean body: a mixture of everybody's clothes, which nobody wears."""

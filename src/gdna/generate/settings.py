@@ -26,7 +26,7 @@ class EvalMode(Enum):
 class Base(Enum):
     """Whom the modes show that change one thing only (z_shape, z_detail, betas, thetas)."""
 
-    typical = "typical"  # the training person whose codes are nearest to the mean of all
+    typical = "typical"  # the training person whom the model names, else the one nearest to the mean of all
     mean = "mean"  # the mean codes in the mean body, as the original: nobody's clothes
 
 
@@ -38,8 +38,8 @@ class GenerateSettings:
     base: Base = field(
         default=Base.typical,
         metadata={
-            HELP: "z_shape, z_detail, betas, thetas: who is shown; typical: the training person nearest to the mean "
-            "codes; mean: the mean codes themselves, as the original"
+            HELP: "z_shape, z_detail, betas, thetas: who is shown; typical: the training person whom the model names, "
+            "or the one nearest to the mean codes; mean: the mean codes themselves, as the original"
         },
     )
     seed: int = key(42, "the same seed makes the same people")

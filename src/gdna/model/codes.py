@@ -66,19 +66,24 @@ def sample_people(
     return Drawn(Codes(shape, detail), bodies)
 
 
-def typical_index(model: AvatarModel) -> int:
-    """Number of the training person whose codes lie nearest to the mean of all (see `nearest_people`)."""
+def from_the_mean(model: AvatarModel) -> Float[Tensor, " n"]:
+    """How far each training person's codes are from the mean of all (see `code_distances`)."""
     shape, detail = (table.weight.detach().mean(0, keepdim=True) for table in (model.z_shapes, model.z_details))
-    return int(nearest_people(model, Codes(shape, detail))[0])
+    return code_distances(model, Codes(shape, detail))[0]
 
 
 def nearest_people(model: AvatarModel, codes: Codes) -> Int[Tensor, " B"]:
-    """Numbers of the training people whose codes are nearest, shape and detail in standard deviations of channels."""
+    """Numbers of the training people whose codes are nearest (see `code_distances`)."""
+    return code_distances(model, codes).argmin(1)
+
+
+def code_distances(model: AvatarModel, codes: Codes) -> Float[Tensor, "B n"]:
+    """Squared distances to the codes of the training people, shape and detail in standard deviations of channels."""
     known = torch.cat([model.z_shapes.weight, model.z_details.weight], 1).detach()
     asked = torch.cat([codes.shape, codes.detail], 1).detach().to(known)
     spread = (known - known.mean(0)).square().mean(0).sqrt()
     spread = torch.where(spread > 0, spread, 1.0)  # where nobody differs there is nothing to tell
-    return ((asked[:, None] - known) / spread).square().sum(2).argmin(1)
+    return ((asked[:, None] - known) / spread).square().sum(2)
 
 
 def learned_codes(model: AvatarModel) -> tuple[Float[Tensor, "n Z"], Float[Tensor, "n Zd"]]:
