@@ -406,7 +406,7 @@ def test_a_step_with_fixed_room_is_the_same_step(prepared, coarse):
 
 @pytest.mark.gpu
 def test_recorded_steps_learn_what_plain_ones_do(prepared, tmp_path, monkeypatch):
-    """A CUDA graph replays the very kernels, from the fourth step on; atomic sums in another order are all that may differ.
+    """A CUDA graph replays the very kernels, from the fourth step on; the order of atomic sums alone may differ.
     That grows: weights that are 1e-7 off at first change the twelfth loss by 3e-3 (on a CPU)."""
     logged = {}
     for name, how in (("recorded", gdna.train.coarse.stepper), ("plain", lambda step, device: step)):
