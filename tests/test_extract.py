@@ -315,6 +315,7 @@ class CapsuleModel(AvatarModel):
         return BoundFields(
             lambda points: points + 0.01 * subject.betas[:, None, :3],
             self._occupancy,
+            self._occupancy,
             lambda neutral: (-10 * torch.cdist(neutral[0], self.centres)).softmax(1)[None],
             (lambda neutral, _: torch.tensor([0.0, 0.0, 1.0]).expand_as(neutral)) if fine else None,
         )
