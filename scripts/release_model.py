@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from gdna.extract.detail import unique_edges
+from gdna.extract.detail import around, unique_edges
 from gdna.generate.loading import load
 from gdna.generate.people import Model
 from gdna.geometry.mesh import face_areas
@@ -49,12 +49,10 @@ def typical(model: Model) -> int:
 def raggedness(mesh: AvatarMesh) -> float:
     """Area over that of the same surface, smoothed."""
     edges, _ = unique_edges(mesh.faces, len(mesh.vertices))
-    ends = torch.cat([edges, edges.flip(1)])
-    count = torch.bincount(ends[:, 0], minlength=len(mesh.vertices))[:, None].clamp_min(1)
+    count = around(torch.ones_like(mesh.vertices), edges).clamp_min(1)
     smooth = mesh.vertices
     for _ in range(ROUNDS):
-        around = torch.zeros_like(smooth).index_add_(0, ends[:, 0], smooth[ends[:, 1]]) / count
-        smooth = (smooth + around) / 2
+        smooth = (smooth + around(smooth, edges) / count) / 2
     return float(face_areas(mesh.vertices, mesh.faces).sum() / face_areas(smooth, mesh.faces).sum())
 
 

@@ -64,9 +64,8 @@ def _repeated(call: Call, device: torch.device, budget: float) -> list[tuple[flo
     The first call may compile for many times its own length, so the latest tells whether there is time for another. On
     a GPU, whose kernels are compiled anew on every machine, there is always a second, and the budget begins with it.
     """
-    begun, compiles = time.perf_counter(), device.type == "cuda"
-    runs = [_clocked(call, device)]
-    if compiles:
+    begun, runs = time.perf_counter(), [_clocked(call, device)]
+    if device.type == "cuda":
         begun = time.perf_counter()
         runs.append(_clocked(call, device))
     while len(runs) < WARM_UP + MOST_RUNS and time.perf_counter() - begun + runs[-1][0] <= budget:

@@ -170,17 +170,17 @@ def unturned(
     sides would meet, and where predictions are torn."""
     own, before = vertex_normals(vertices, faces), face_normals(vertices, faces)
     edges, _ = unique_edges(faces, len(vertices))
-    count = _around(torch.ones_like(moved), edges)
+    count = around(torch.ones_like(moved), edges)
     for _ in range(CALMING):
         after = face_normals(vertices + moved[:, None] * own, faces)
         turned = (after * before).sum(1) < TURNED
         corners = torch.zeros_like(moved).index_add_(0, faces.flatten(), turned.to(moved).repeat_interleave(3))
-        near = corners + _around(corners, edges) > 0
-        moved = torch.where(near, CALMED * _around(moved, edges) / count.clamp_min(1), moved)
+        near = corners + around(corners, edges) > 0
+        moved = torch.where(near, CALMED * around(moved, edges) / count.clamp_min(1), moved)
     return moved
 
 
-def _around(values: Float[Tensor, " V"], edges: Int[Tensor, "E 2"]) -> Float[Tensor, " V"]:
+def around(values: Float[Tensor, "V *c"], edges: Int[Tensor, "E 2"]) -> Float[Tensor, "V *c"]:
     """The sum over each vertex's neighbours."""
     i, j = edges.unbind(1)
     return torch.zeros_like(values).index_add_(0, i, values[j]).index_add_(0, j, values[i])
@@ -193,12 +193,10 @@ def evened(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Float[T
     a few rounds leave even triangles on the same surface (a move of 2 mm leaves a sphere of 5 cm by 0.04 mm).
     """
     edges, _ = unique_edges(faces, len(vertices))
-    i, j = edges.unbind(1)
-    count = _around(torch.ones_like(vertices[:, 0]), edges).clamp_min(1)[:, None]
+    count = around(torch.ones_like(vertices[:, 0]), edges).clamp_min(1)[:, None]
     for _ in range(EVENING):
         normals = vertex_normals(vertices, faces)
-        total = torch.zeros_like(vertices).index_add_(0, i, vertices[j]).index_add_(0, j, vertices[i])
-        away = total / count - vertices
+        away = around(vertices, edges) / count - vertices
         away = away - (away * normals).sum(1, keepdim=True) * normals
         vertices = vertices + EVENING_STEP * away
     return vertices
