@@ -75,7 +75,7 @@ def test_the_original_experiments_undo_what_is_new_here():
     for asked in (coarse, fine):
         losses, optim = asked.model, asked.model.optim
         assert (losses.scan_offsets, losses.lambda_skin, losses.lambda_gan, optim.ema) == (False, 0, 1, 0)
-        assert (losses.lambda_empty, losses.common_outline) == (0, False)
+        assert (losses.lambda_empty, losses.common_outline, losses.random_people) == (0, False, 0)
         assert (losses.network.logit_scale, losses.deformer.weights_at) == (1, "canonical")
         assert (losses.norm_network.pose, losses.norm_network.base) == ("none", "none")
     assert (coarse.expname, coarse.model.stage, coarse.model.deformer.max_steps) == ("original", Stage.coarse, 50)

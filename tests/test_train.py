@@ -24,10 +24,12 @@ from gdna.data.cache_file import cache_path, read_cache
 from gdna.data.people import people_of, person_of
 from gdna.data.prepare import PrepareSettings, prepare_scan
 from gdna.data.prepared import PreparedSet, turn_to_view
+from gdna.data.random_person_file import random_person_path, read_random_person
 from gdna.data.sample_file import from_fixed
 from gdna.deform.search import GridSettings, SearchSettings
 from gdna.errors import GdnaError
 from gdna.evaluate.metrics import evaluate_iou
+from gdna.geometry.records import tensors_of
 from gdna.geometry.rotations import axis_angle_to_matrix
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model, save_checkpoint
@@ -38,12 +40,14 @@ from gdna.render.camera import Orthographic
 from gdna.render.march import march
 from gdna.train.beginning import begin_with
 from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, solid_points, trace_scan
+from gdna.train.cast import Cast, cast_features
 from gdna.train.coarse import Room, coarse_losses, new_model, train_coarse
 from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
 from gdna.train.critic import Critic
 from gdna.train.empty_space import EmptySpace
 from gdna.train.fine import follow, refinable, train_fine
 from gdna.train.fine_losses import normal_maps, shown_to_critic
+from gdna.train.random_people import build_random_people, random_person
 from gdna.train.run_state import RunFolder, finished
 from gdna.train.schedule import Schedule, generator_for, learning_rate_factor
 from gdna.train.settings import (
@@ -58,7 +62,7 @@ from gdna.train.settings import (
     fine_settings,
 )
 from gdna.train.stepping import adam, apply_gradients, average_gradients, set_learning_rate
-from gdna.train.surface import neutral_surface
+from gdna.train.surface import frozen_features, neutral_surface
 from gdna.train.validate import image_rows
 from gdna.types import BodyParams, Scan
 
@@ -125,6 +129,17 @@ def coarse(trained) -> Path:
 @pytest.fixture(scope="module")
 def cache(prepared, coarse, tmp_path_factory) -> Path:
     return build_cache(coarse, prepared, tmp_path_factory.mktemp("cache"), CACHE, device="cpu", search=SEARCH)
+
+
+@pytest.fixture(scope="module")
+def crowd(prepared, coarse, cache, tmp_path_factory) -> Path:
+    """Correspondences, and two random people in the pose of every scan."""
+    folder = tmp_path_factory.mktemp("crowd")
+    for name in PEOPLE:
+        cache_path(folder, name).write_bytes(cache_path(cache, name).read_bytes())
+    for agent_id in range(2):
+        build_random_people(coarse, prepared, folder, open_body(), 2, CACHE, agent_tot=2, agent_id=agent_id)
+    return folder
 
 
 def epochs(settings: TrainSettings, count: int, **trainer) -> TrainSettings:
@@ -670,6 +685,87 @@ def test_normals_that_see_the_pose_are_trained_and_kept(prepared, coarse, cache,
             train_fine(prepared, cache, tmp_path / "killed", coarse, settings, config)
     train_fine(prepared, cache, tmp_path / "killed", coarse, settings, config)
     assert_same_files(tmp_path / "straight", tmp_path / "killed")
+
+
+def test_random_people_stand_in_the_scans_poses(prepared, coarse, crowd):
+    """In bodies of their own, the same whoever draws them, kept while the model is not newer."""
+    data = PreparedSet.open(prepared, PEOPLE, "cpu", "body")
+    found = read_random_person(random_person_path(crowd, "cat", 1))
+    with torch.no_grad():
+        again = random_person(load_model(coarse), data, open_body(), 2, 1, CACHE)
+    for one, other in zip(tensors_of(found), tensors_of(again), strict=True):
+        assert torch.equal(one, other)
+    other = read_random_person(random_person_path(crowd, "cat", 0))
+    assert not torch.equal(found.mixture, other.mixture)
+    pose = BodyParams(found.betas[None], data.joint_rotations[2, None], torch.zeros(1, 3))
+    torch.testing.assert_close(found.bone_transforms, open_body()(pose).bone_transforms[0], atol=1e-6, rtol=0)
+    assert found.mixture[0] != 2
+    assert found.pixels.mask.flatten(1).sum(1).min() > 30
+    path = random_person_path(crowd, "ann", 0)
+    written = path.stat().st_mtime_ns
+    build_random_people(coarse, prepared, crowd, open_body(), 2, CACHE, agent_tot=2, agent_id=0)
+    assert path.stat().st_mtime_ns == written
+    path.write_bytes(b"half a file")
+    build_random_people(coarse, prepared, crowd, open_body(), 2, CACHE, agent_tot=2, agent_id=0)
+    assert read_random_person(path).pixels.mask.any()
+
+
+def test_a_cast_holds_the_scans_people_and_random_ones(prepared, coarse, crowd):
+    model, data = refinable(load_model(coarse), None, 0), PreparedSet.open(prepared, PEOPLE, "cpu", "fine", crowd)
+    cast = Cast.open(model, data, crowd)
+    assert (cast.per_scan, cast.num_scans, len(cast.z_shape)) == (2, 4, 12)
+    indices, generator = torch.tensor([0, 1, 2, 3] * 50), generator_for(0)
+    assert torch.equal(cast.choose(indices, 0.0, generator), indices)
+    rows = cast.choose(indices, 0.5, generator)
+    assert torch.equal(rows % 4, indices)
+    assert 70 < int((rows < 4).sum()) < 130
+    assert len(rows.unique()) == 12
+    with torch.no_grad():
+        model.z_details.weight.normal_(generator=generator)
+    drawn, views = cast.draw(torch.tensor([2, 6]), torch.tensor([1, 1])), torch.tensor([1])
+    own = data.draw_fine(torch.tensor([2]), views, generator, 1)
+    for name in ("betas", "bone_transforms_view", "cache_points", "cache_mask"):
+        assert torch.equal(getattr(drawn, name)[:1], getattr(own, name)), name
+    stranger = read_random_person(random_person_path(crowd, "cat", 0))
+    assert torch.equal(drawn.betas[1], stranger.betas)
+    assert torch.equal(drawn.cache_mask[1], stranger.pixels.mask[1].flatten())
+    details = model.z_details.weight
+    detail = drawn.detail(details)
+    assert torch.equal(detail[0], details[2])
+    base, one, other = stranger.mixture.tolist()
+    mixed = details.mean(0) + 0.91**0.5 * (details[base] - details.mean(0)) + 0.3 / 2**0.5 * (
+        details[one] - details[other]
+    )  # fmt: skip
+    torch.testing.assert_close(detail[1], mixed, atol=1e-6, rtol=0)
+    features = cast_features(model, cast)
+    torch.testing.assert_close(features[:4], frozen_features(model, data), atol=0, rtol=0)
+
+
+def test_the_critic_may_see_random_people(prepared, coarse, crowd, tmp_path, monkeypatch):
+    """With all drawings of theirs, codes and normals still learn; a share of nobody is the step without a cast."""
+    logged, plain = record(monkeypatch), []
+    shown = replace(FINE, model=replace(FINE.model, random_people=1.0))
+    path = train_fine(prepared, crowd, tmp_path / "shown", coarse, epochs(shown, 6))
+    assert logged[-1]["normals"] < 0.9 * logged[0]["normals"]
+    assert logged[0]["adversarial"] > 0
+    assert load_model(path).z_details.weight.abs().max() > 0
+    monkeypatch.setattr(Cast, "choose", lambda self, indices, share, generator: indices)
+    for name, settings in (("own", shown), ("none", FINE)):
+        with monkeypatch.context() as patch:
+            plain.append(record(patch))
+            train_fine(prepared, crowd, tmp_path / name, coarse, epochs(settings, 2))
+    for one, other in zip(*plain, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+    with pytest.raises(GdnaError, match="run gdna precompute random_people=1"):
+        train_fine(prepared, cache_without(crowd, tmp_path), tmp_path / "missing", coarse, shown)
+
+
+def cache_without(crowd: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "no_random_people"
+    folder.mkdir()
+    for file in crowd.glob("*.safetensors"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
 
 
 @pytest.mark.gpu

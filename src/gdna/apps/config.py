@@ -195,6 +195,7 @@ class Precompute:
         default=CacheMethod.mesh,
         metadata={HELP: "mesh: draw the person's mesh; march: along every ray, as the original, much slower"},
     )
+    random_people: int = key(0, "people drawn in the pose of every scan, for model.random_people of the fine stage")
     device: str = key("auto", "cpu, cuda, cuda:1 or auto")
     datamodule: DataModule = field(default_factory=DataModule)
     model: ModelKeys = field(

@@ -35,6 +35,7 @@ _ORIGINAL: dict[str, Any] = {
         "lambda_gan": 1.0,
         "lambda_grad": 10.0,
         "common_outline": False,
+        "random_people": 0.0,
         "norm_loss_3d": True,
         "optim": {"lr": 1e-3, "lr_dis": 2e-3, "decay": "none", "ema": 0.0},
         "network": {"multires": 4, "logit_scale": 1.0},

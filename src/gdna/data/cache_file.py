@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +32,18 @@ def cache_path(folder: Path | str, name: str) -> Path:
 
 def write_cache(path: Path | str, points_neutral: Float[Tensor, "V H W 3"], mask: Bool[Tensor, "V H W"]) -> None:
     """Keep the points under the mask, in single precision, and the mask as bits."""
-    bits = np.packbits(mask.cpu().numpy().reshape(-1))
-    tensors = {
-        "points_neutral": points_neutral[mask].float().cpu().contiguous(),
-        "mask_bits": torch.from_numpy(bits),
-        "mask_shape": torch.tensor(mask.shape),
-    }
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors))
+        temporary.write_bytes(save(pixel_tensors(PixelCache(points_neutral[mask], mask))))
+
+
+def pixel_tensors(pixels: PixelCache) -> dict[str, Tensor]:
+    """As they are kept in a file."""
+    bits = np.packbits(pixels.mask.cpu().numpy().reshape(-1))
+    return {
+        "points_neutral": pixels.points_neutral.float().cpu().contiguous(),
+        "mask_bits": torch.from_numpy(bits),
+        "mask_shape": torch.tensor(pixels.mask.shape),
+    }
 
 
 def read_cache(path: Path | str) -> PixelCache:
@@ -50,7 +55,11 @@ def read_cache(path: Path | str) -> PixelCache:
         return _read_original(original)
     if not path.is_file():
         raise GdnaError(f"{path}: not found; compute the correspondence cache of every scan before the fine stage")
-    tensors = read_tensors(path, ("points_neutral", "mask_bits", "mask_shape"))
+    return pixels_of(path, read_tensors(path, ("points_neutral", "mask_bits", "mask_shape")))
+
+
+def pixels_of(path: Path, tensors: Mapping[str, Tensor]) -> PixelCache:
+    """From what `pixel_tensors` gave, read from `path`. Raises `GdnaError` where points and mask contradict."""
     shape = tensors["mask_shape"].tolist()
     count = int(np.prod(shape))
     mask = np.unpackbits(tensors["mask_bits"].numpy(), count=count).astype(bool).reshape(shape)

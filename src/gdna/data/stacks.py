@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int16, UInt8
 from torch import Tensor
 
-from gdna.data.cache_file import cache_path, read_cache
+from gdna.data.cache_file import PixelCache, cache_path, read_cache
 from gdna.data.sample_file import normal_map_path, read_settings, read_tensors
 from gdna.errors import GdnaError
 
@@ -108,11 +108,17 @@ def _views(path: Path, num_views: int, image_size: int) -> UInt8[np.ndarray, "V 
 
 
 def open_cache(folder: Path, names: Sequence[str], num_views: int, device: torch.device | str) -> CacheStack:
-    caches = [read_cache(cache_path(folder, name)) for name in names]
-    for name, cache in zip(names, caches, strict=True):
+    return stack_pixels([read_cache(cache_path(folder, name)) for name in names], num_views, folder, device)
+
+
+def stack_pixels(
+    caches: Sequence[PixelCache], num_views: int, folder: Path | str, device: torch.device | str
+) -> CacheStack:
+    """Of caches that lie in `folder`. Raises `GdnaError` where they differ in size."""
+    for cache in caches:
         if cache.mask.shape != caches[0].mask.shape or len(cache.mask) != num_views:
             raise GdnaError(
-                f"{cache_path(folder, name)}: views of shape {tuple(cache.mask.shape)}, expected {num_views} views of "
+                f"{folder}: views of shape {tuple(cache.mask.shape)}, expected {num_views} views of "
                 f"{tuple(caches[0].mask.shape[1:])}; compute the cache again"
             )
     mask = torch.stack([c.mask.flatten(1) for c in caches])

@@ -31,6 +31,29 @@ class CodeStatistics:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Whose numbers those of random people are made of: numbers of training people."""
+
+    base: Int[Tensor, " B"]  # who they mostly are
+    one: Int[Tensor, " B"]  # what sets this one ...
+    other: Int[Tensor, " B"]  # ... apart from this other is added
+
+    @staticmethod
+    def draw(people: int, count: int, generator: torch.Generator) -> Mixture:
+        """`count` of them, on the generator's device."""
+        base = torch.randint(people, (count,), generator=generator, device=generator.device)
+        chance = torch.rand(count, people, generator=generator, device=generator.device)
+        one, other = chance.topk(2).indices.unbind(1)  # two that differ
+        return Mixture(base, one, other)
+
+    def of(self, rows: Float[Tensor, "n C"], novelty: float = NOVELTY) -> Float[Tensor, "B C"]:
+        """Mix the training people's numbers (see `sample_people`); on the device of `rows`."""
+        base, one, other = (who.to(rows.device) for who in (self.base, self.one, self.other))
+        mean, kept = rows.mean(0), math.sqrt(1 - novelty**2)
+        return mean + kept * (rows[base] - mean) + novelty * (rows[one] - rows[other]) / math.sqrt(2)
+
+
+@dataclass(frozen=True)
 class Drawn:
     """Random people: codes, and the body shapes that go with them."""
 
@@ -50,19 +73,9 @@ def sample_people(
     Gaussian of its own, which mixes a skirt's channels with trousers', and bodies apart.) Raises `GdnaError` for a
     model of one person.
     """
-    tables = (*learned_codes(model), betas)
-    people, device = len(tables[0]), tables[0].device
-    base = torch.randint(people, (count,), generator=generator, device=generator.device).to(device)
-    chance = torch.rand(count, people, generator=generator, device=generator.device)
-    one, other = chance.topk(2).indices.to(device).unbind(1)  # two that differ
-    kept = math.sqrt(1 - novelty**2)
-
-    def mixed(rows: Float[Tensor, "n C"]) -> Float[Tensor, "B C"]:
-        rows = rows.to(device)
-        mean = rows.mean(0)
-        return mean + kept * (rows[base] - mean) + novelty * (rows[one] - rows[other]) / math.sqrt(2)
-
-    shape, detail, bodies = (mixed(table) for table in tables)
+    shapes, details = learned_codes(model)
+    mixture = Mixture.draw(len(shapes), count, generator)
+    shape, detail, bodies = (mixture.of(rows.to(shapes.device), novelty) for rows in (shapes, details, betas))
     return Drawn(Codes(shape, detail), bodies)
 
 

@@ -23,13 +23,12 @@ from gdna.model.config import ModelConfig
 from gdna.model.training_state import TrainingState
 from gdna.train.coarse import Preview
 from gdna.train.critic import Critic
+from gdna.train.fine_data import FineData
 from gdna.train.fine_losses import CriticLosses, FineInputs, FineLosses, critic_step, field_step, shown_to_critic
-from gdna.train.loading import open_set, to_device
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings, fine_settings
 from gdna.train.stepping import adam, apply_gradients, set_learning_rate, stepper
-from gdna.train.surface import frozen_features, neutral_surface
 from gdna.train.validate import image_rows
 
 CRITIC_BETAS = (0.0, 0.99)
@@ -67,7 +66,7 @@ class FineLearner:
     `pixels`, the most points of a person in a view, are given."""
 
     players: Players
-    features: Float16[Tensor, "n C D H W"]
+    features: Float16[Tensor, "M C D H W"]  # of the scans, or of the cast, where the scans come first
     weights: LossSettings
     limit: float  # of the gradients' norms; 0: none
     pixels: int | None
@@ -121,38 +120,27 @@ def train_fine(
         fabric = setting.fabric
         model = refinable(load_model(starting_path), config, settings.seed).to(fabric.device)
         names = trained_names(starting_path, model)
-        placement = settings.datamodule.placement
-        data = open_set(data_dir, names, fabric.device, placement, "fine", cache_dir)
-        critic = new_critic(data, settings.seed).to(fabric.device)
+        data = FineData.open(model, data_dir, names, cache_dir, settings)
+        critic = new_critic(data.scans, settings.seed).to(fabric.device)
         averaged = copy.deepcopy(model).requires_grad_(False) if optim.ema else model
         learned = [p for p in model.parameters() if p.requires_grad]
         optimizer = adam(learned, optim.lr)
         critic_optimizer = adam(list(critic.parameters()), optim.lr_dis, CRITIC_BETAS)
-        schedule = Schedule.of(len(data), settings, fabric.world_size)
+        schedule = Schedule.of(len(data.scans), settings, fabric.world_size)
         modules = {"model": model, "critic": critic} | ({"averaged": averaged} if optim.ema else {})
         state = TrainingState({"adam": optimizer, "adam_critic": critic_optimizer}, modules)
-        run = Run(setting, schedule, averaged, state, data)
-        features = frozen_features(model, data)
-        surface = None
-        if settings.model.norm_loss_3d:
-            surface = neutral_surface(model, data)
-        roomy = data.cache if fabric.device.type == "cuda" else None  # elsewhere room is made as it is needed
+        run = Run(setting, schedule, averaged, state, data.scans)
         players = Players(model, critic, optimizer, critic_optimizer, averaged if optim.ema else None)
-        learner = FineLearner(players, features, settings.model, settings.trainer.gradient_clip_val, None, fabric)
-        learners = learner.recorded([None] if roomy is None else roomy.rooms)
+        clip = settings.trainer.gradient_clip_val
+        learner = FineLearner(players, data.features, settings.model, clip, None, fabric)
+        learners = learner.recorded(data.rooms)
         for step in run.steps():
-            generator = schedule.generator(step, fabric.global_rank)
             indices = schedule.scan_indices(step, fabric.global_rank)
-            views = torch.randint(data.num_views, indices.shape, generator=generator)
-            batch = data.draw_fine(indices, views, generator, points_per_frame=0)
-            count = settings.datamodule.points_per_frame
-            points = surface.draw(indices, count, generator) if surface else None
-            inputs = to_device(FineInputs(batch, points), fabric.device)
+            inputs, room = data.draw(indices, schedule.generator(step, fabric.global_rank), settings)
             factor = learning_rate_factor(optim, run.done(step))
             set_learning_rate(optimizer, optim.lr * factor)
             set_learning_rate(critic_optimizer, optim.lr_dis * factor)
             regularised = settings.model.lambda_grad > 0 and step % settings.model.d_reg_every == 0
-            room = None if roomy is None else roomy.room(indices, views)
             done = learners[regularised, room](inputs)
             run.check(step, done.finite, *done.losses)
             run.log(step, *done.losses)

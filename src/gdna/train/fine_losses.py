@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from gdna.data.batches import FineBatch
 from gdna.deform.packing import pack, unpack
 from gdna.model.avatar_model import AvatarModel
 from gdna.objectives import code_loss, critic_loss, generator_loss, normal_loss, r1_penalty
+from gdna.train.cast import CastBatch
 from gdna.train.critic import Critic
 from gdna.train.settings import LossSettings
 from gdna.train.surface import SurfaceBatch
@@ -46,13 +48,14 @@ class FineInputs:
 
     batch: FineBatch
     surface: SurfaceBatch | None  # None if no loss looks at points of the scans
+    cast: CastBatch | None = None  # whom the critic sees drawn; None: the scans' own people
 
 
 def field_step(
     model: AvatarModel,
     critic: Critic,
     inputs: FineInputs,
-    features: Float16[Tensor, "n C d h w"],
+    features: Float16[Tensor, "M C d h w"],
     weights: LossSettings,
     fabric: Fabric,
     pixels: int | None = None,
@@ -63,7 +66,11 @@ def field_step(
     codes = model.codes(batch.people, batch.indices)
     detail = codes.detail
     subject = Subject(batch.betas, codes.shape, detail, features[batch.indices].to(detail.dtype))
-    fake = normal_maps(model, batch, subject, fabric, pixels) if weights.looks_at_pictures else None
+    fake = None
+    if weights.looks_at_pictures:
+        cast = inputs.cast
+        shown = subject if cast is None else cast_subject(model, cast, features)
+        fake = normal_maps(model, batch if cast is None else cast, shown, fabric, pixels)
     adversarial = torch.zeros((), device=detail.device)
     if fake is not None and weights.lambda_gan:
         with fabric.autocast():
@@ -80,15 +87,21 @@ def field_step(
     return fake, FineLosses(adversarial + normals + detail_code, adversarial, normals, detail_code)
 
 
+def cast_subject(model: AvatarModel, cast: CastBatch, features: Float16[Tensor, "M C d h w"]) -> Subject:
+    """Those of a cast, whose detail codes follow those of the training people."""
+    detail = cast.detail(model.z_details.weight)
+    return Subject(cast.betas, cast.z_shape, detail, features[cast.rows].to(detail.dtype))
+
+
 def normal_maps(
-    model: AvatarModel, batch: FineBatch, subject: Subject, fabric: Fabric, capacity: int | None = None
+    model: AvatarModel, batch: FineBatch | CastBatch, subject: Subject, fabric: Fabric, capacity: int | None = None
 ) -> Float[Tensor, "B 3 H W"]:
     """Posed normals at the cached points of each view, white (1) elsewhere, as in the scans' pictures. With the largest
     number of points in a view as `capacity`, the device is not waited for."""
     packed = pack(batch.cache_points, batch.cache_mask, capacity)
     normals = posed_normals(model, packed.values, batch.bone_transforms_view, subject, fabric)
     pixels = unpack(normals, packed, torch.ones_like(batch.cache_points))
-    return pixels.mT.unflatten(2, batch.normal_maps.shape[2:])
+    return pixels.mT.unflatten(2, (math.isqrt(pixels.shape[1]),) * 2)
 
 
 def shown_to_critic(

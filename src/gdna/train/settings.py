@@ -118,6 +118,11 @@ class LossSettings:
         "fine stage: the critic sees scan and drawing where both show the person, as outlines are not the fine "
         "stage's to change; false: all of them, as in the original",
     )
+    random_people: float = key(
+        0.0,
+        "fine stage: share of the drawings for the critic that show random people in the scans' poses, from "
+        "gdna precompute random_people=1; 0: trained people alone, as in the original",
+    )
     norm_loss_3d: bool = key(True, "fine stage: normals are compared at points of the scan; false: in the images")
     optim: OptimSettings = field(default_factory=OptimSettings)
 
@@ -153,8 +158,15 @@ class TrainSettings:
                 raise GdnaError(f"{name}={value}: expected 1 or more")
         if self.model.optim.decay is Decay.time and self.trainer.max_seconds <= 0:
             raise GdnaError("model.optim.decay=time: learning rates fall by the clock; give trainer.max_seconds")
-        if not 0 <= self.model.offset_dropout <= 1:
-            raise GdnaError(f"model.offset_dropout={self.model.offset_dropout}: expected a share, from 0 to 1")
+        for name in ("offset_dropout", "random_people"):
+            share = getattr(self.model, name)
+            if not 0 <= share <= 1:
+                raise GdnaError(f"model.{name}={share}: expected a share, from 0 to 1")
+        if self.model.random_people and not self.model.norm_loss_3d:
+            raise GdnaError(
+                "model.norm_loss_3d=false: compares normals in the pictures, and no scan is of the people that "
+                f"model.random_people={self.model.random_people} draws; give one of the two up"
+            )
         if not 0 <= self.model.optim.ema < 1:
             raise GdnaError(
                 f"model.optim.ema={self.model.optim.ema}: expected 0 (off) or a momentum below 1, such as 0.999"
