@@ -3,9 +3,10 @@
 python scripts/model_card.py outputs/open/evaluation/evaluation.json [more.json ...]
 
 Several evaluations of the same file may be given, each with parts of its own; the file's own card, after them, for the
-parts that were not measured again. Facts that nothing measures (data,
-hardware, limits) are those of scripts/model_card.toml. Of a checkpoint that was measured before it was rounded for
-shipping: --measured CHECKPOINT.
+parts that were not measured again. Where only the normal field and the detail codes are new, the former file's card may
+stand there (--former FILE): what was not measured again is taken over, and the new card names these numbers. Facts that
+nothing measures (data, hardware, limits) are those of scripts/model_card.toml. Of a checkpoint that was measured before
+it was rounded for shipping: --measured CHECKPOINT.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from gdna.errors import GdnaError
 from gdna.evaluate.report import read_column
 from gdna.evaluate.table import ROWS
 from gdna.geometry.files import atomic_path
+from gdna.model.avatar_model import FINE_PARTS
 from gdna.model.checkpoint import load_config, load_extra, load_model
 
 ROOT = Path(__file__).parents[1]
@@ -53,11 +55,12 @@ def main() -> None:
     parser.add_argument("evaluations", type=Path, nargs="+")
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--measured", type=Path, help="the checkpoint that was measured, where it is not --model")
+    parser.add_argument("--former", type=Path, help="a model of the same shapes, whose card is among the evaluations")
     parser.add_argument("--facts", type=Path, default=FACTS)
     parser.add_argument("--out", type=Path, help="default: model_card.json beside the model")
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
-    card = make_card(args.model, args.evaluations, tomllib.loads(args.facts.read_text()), args.measured)
+    card = make_card(args.model, args.evaluations, tomllib.loads(args.facts.read_text()), args.measured, args.former)
     check_card(card, args.model)
     out = args.out or args.model.with_name("model_card.json")
     for path, text in ((out, json.dumps(card, indent=1) + "\n"), (args.page, as_markdown(card))):
@@ -67,22 +70,32 @@ def main() -> None:
 
 
 def make_card(
-    model: Path, evaluations: Sequence[Path], facts: Mapping[str, Any], measured: Path | None = None
+    model: Path,
+    evaluations: Sequence[Path],
+    facts: Mapping[str, Any],
+    measured: Path | None = None,
+    former: Path | None = None,
 ) -> dict[str, Any]:
     """Raises `GdnaError` where an evaluation is of another model, or two disagree about a number."""
     names, config = tuple(load_extra(model).get("names", ())), load_config(model)
     digest = of_file(model)
     if measured is not None:
         check_same(measured, model)
+    if former is not None:
+        check_same_shapes(former, model)
     numbers: dict[str, float] = {}
+    taken_over: list[str] = []
     settings = []
     for path in evaluations:
         content = json.loads(path.read_text())
         is_card = content.get("format") == FORMAT
         of = content["model"]["sha256"] if is_card else content.get("model_sha256")
-        if of != (digest if measured is None else of_file(measured)):
+        is_former = is_card and former is not None and of == of_file(former)
+        if not is_former and of != (digest if measured is None else of_file(measured)):
             raise GdnaError(f"{path}: measured another model than {measured or model}; evaluate that one")
         if is_card:
+            if is_former:
+                taken_over = sorted(content["numbers"].keys() - numbers.keys() - derived(content["numbers"]).keys())
             numbers = content["numbers"] | numbers
             told = {part for one in settings for part in one["parts"]}
             settings += [one for one in content["measured_with"] if not told.issuperset(one["parts"])]
@@ -103,6 +116,7 @@ def make_card(
         },
         "facts": dict(facts),
         "numbers": {**numbers, **derived(numbers)},
+        "taken_over": {"sha256": None if former is None else of_file(former), "numbers": taken_over},
         "measured_with": settings,
     }
 
@@ -143,6 +157,14 @@ def check_same(measured: Path, model: Path) -> None:
         raise GdnaError(f"{model}: not {measured} in half precision; release that one (scripts/release_model.py)")
 
 
+def check_same_shapes(former: Path, model: Path) -> None:
+    """Raise `GdnaError` unless the two differ in the normal field and the detail codes alone."""
+    one, other = (load_model(path).state_dict() for path in (former, model))
+    shapes = [{k: v for k, v in state.items() if not k.startswith(FINE_PARTS)} for state in (one, other)]
+    if shapes[0].keys() != shapes[1].keys() or not all((shapes[0][k] == shapes[1][k]).all() for k in shapes[0]):
+        raise GdnaError(f"{former}: its shapes are not those of {model}; nothing can be taken over, evaluate anew")
+
+
 def of_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -165,7 +187,10 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     far = f"{numbers['frechet_normals_by_floor']:.2f} times as far from held-out people as trained scans are"
     raw = f"raw geometry {numbers['frechet_raw_by_normals']:.2f} times as far as these"
     lines += ["", f"Predicted normals are {far}, {raw}.", "", "How much was measured:", ""]
-    lines += [*(f"- {_told(settings)}" for settings in card["measured_with"]), "", "What it cannot do:", ""]
+    lines += [*(f"- {_told(settings)}" for settings in card["measured_with"]), ""]
+    if card["taken_over"]["numbers"]:
+        lines += [_taken_over(card["taken_over"]), ""]
+    lines += ["What it cannot do:", ""]
     return "\n".join([*lines, *(f"- {limit}" for limit in facts["limits"])]) + "\n"
 
 
@@ -183,6 +208,24 @@ def _tables(numbers: Mapping[str, float]) -> list[str]:
         better = {True: " ↑", False: " ↓", None: ""}[row.larger]
         lines.append(f"| {title}{better} | {numbers[key]:.{row.digits}f} |")
     return lines
+
+
+def _taken_over(former: Mapping[str, Any]) -> str:
+    keys = {key.removesuffix(f"_of_{HEALTH_OF}") for key in former["numbers"]}
+    titles: dict[str, list[str]] = {}
+    for row in ROWS:
+        titles.setdefault(row.section, [])
+        if row.key in keys:
+            titles[row.section].append(row.title)
+    every = {section: sum(row.section == section for row in ROWS) for section in titles}
+    told = (
+        section if len(rows) == every[section] else f"{section} ({', '.join(rows)})"
+        for section, rows in titles.items()
+        if rows
+    )
+    of = f"the file of SHA-256 `{former['sha256'][:12]}...`, whose shapes are the same to the bit"
+    but = "normal field and detail codes are others, and show where folds or normals have a part"
+    return f"Taken over from {of} ({but}): {'; '.join(told)}."
 
 
 def _told(settings: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import gdna.fields.generator
+import gdna.generate.whole
 from gdna.apps import cli
 from gdna.body.open_body import open_body
 from gdna.data.prepare import PrepareSettings, prepare_scan
@@ -24,7 +25,7 @@ from gdna.evaluate.maps import decode, prepared_images, prepared_views, render_p
 from gdna.evaluate.merge import merged
 from gdna.evaluate.metrics import scan_iou
 from gdna.evaluate.page import render_page
-from gdna.evaluate.people import draw_people, near_poses, posed_person
+from gdna.evaluate.people import draw_people, generated_images, near_poses, posed_person
 from gdna.evaluate.plots import bars, strips
 from gdna.evaluate.reconstruct import CodeFitSettings, fit_codes, reconstruct
 from gdna.evaluate.report import Column, read_column
@@ -170,6 +171,23 @@ def test_a_body_drawn_as_its_scan_was_has_the_scans_maps(data):
         assert (scan.mask ^ pair.raw.mask).float().mean() < 2e-3
         near = (scan.normals - pair.raw.normals)[both].abs().amax(1) < 2 / 255
         assert near.float().mean() > 0.99
+
+
+def test_torn_people_make_room_before_they_are_compared(model, data, evaluation, monkeypatch):
+    """Everybody is drawn twice: the pictures are those of the next seed's people in the same poses."""
+    torn = iter([True, False] * SMALL.people)
+    monkeypatch.setattr(gdna.generate.whole, "is_torn", lambda avatar: next(torn))
+    again = evaluate(model, data, replace(SMALL, parts=("people",)), NETWORK)
+    assert again.summary()["people_drawn_again"] == SMALL.people
+    assert again.summary()["frechet_floor"] == evaluation.summary()["frechet_floor"]
+    scans = data.sets["trained"][0]
+    poses = scans.data.joint_rotations[: SMALL.people]
+    first = draw_people(model, poses, SMALL.people, SMALL.seed)[0][1]
+    instead = draw_people(model, poses, SMALL.people, SMALL.seed + 1)[0][0]
+    views = prepared_views(scans.data.folder, TRAINED[0], SMALL.views)
+    raw, predicted = generated_images(posed_person(instead, first, SMALL.mesh_resolution), views)
+    assert np.array_equal(again.pictures.generated[0], raw[0])
+    assert np.array_equal(again.pictures.generated[1], predicted[0])
 
 
 def test_people_take_every_pose_before_one_comes_again(model, data):

@@ -88,6 +88,27 @@ def test_the_files_card_tells_what_was_not_measured_again(tmp_path):
     assert [one["parts"] for one in card["measured_with"]] == [["people"], ["scans"]]
 
 
+def test_what_another_normal_field_leaves_as_it_was(tmp_path):
+    """Numbers of a former file are taken over by name, if its shapes are the same."""
+    model, former = shipped_model(), tmp_path / "former.safetensors"
+    network, extra = load_model(model), load_extra(model)
+    network.z_details.weight.data += 1.0
+    save_checkpoint(former, network, extra)
+    old = written(tmp_path, "old.json", {"iou_held_out": 0.5, "frechet_floor": 9.0}, model_card.of_file(former))
+    card = tmp_path / "card.json"
+    card.write_text(json.dumps(model_card.make_card(former, [old], {})))
+    new = written(tmp_path, "new.json", {"frechet_floor": 2.0}, model_card.of_file(model), parts=["people"])
+    made = model_card.make_card(model, [new, card], {}, former=former)
+    assert (made["numbers"]["frechet_floor"], made["numbers"]["iou_held_out"]) == (2.0, 0.5)
+    assert made["taken_over"] == {"sha256": model_card.of_file(former), "numbers": ["iou_held_out"]}
+    with pytest.raises(GdnaError, match="measured another model"):
+        model_card.make_card(model, [new, card], {})
+    network.z_shapes.weight.data += 1.0
+    save_checkpoint(former, network, extra)
+    with pytest.raises(GdnaError, match="its shapes are not those"):
+        model_card.make_card(model, [new], {}, former=former)
+
+
 def test_what_was_measured_before_rounding(tmp_path):
     model = shipped_model()
     network, extra = load_model(model), load_extra(model)

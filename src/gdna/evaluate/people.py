@@ -61,7 +61,7 @@ class PeopleReport:
     """`near`: as shown, but in poses near to those in which their clothes were learned (see `near_poses`).
     `floor`: training scans against held-out people; what a perfect generator could reach with so few images.
     `redrawn`: the people of these scans, drawn by the model with their learned codes; what random codes add to it is
-    the sampling's."""
+    the sampling's. Random people are those whom `gdna generate` delivers: torn ones have made room."""
 
     network: str
     frechet_name: str
@@ -72,6 +72,7 @@ class PeopleReport:
     floor: DistributionDistance | None  # None: no training scans at hand
     redrawn: DistributionDistance | None
     diversity: dict[str, float]
+    drawn_again: int  # in the places of torn people (`gdna.generate.whole`)
 
     def summary(self) -> dict[str, float]:
         values: dict[str, float] = {}
@@ -81,7 +82,8 @@ class PeopleReport:
             if distance is not None:
                 values |= {f"frechet_{name}": distance.frechet, f"kernel_{name}": distance.kernel}
                 values |= {f"precision_{name}": distance.precision, f"recall_{name}": distance.recall}
-        return values | {f"diversity_{name}": value for name, value in self.diversity.items()}
+        values |= {f"diversity_{name}": value for name, value in self.diversity.items()}
+        return values | {"people_drawn_again": float(self.drawn_again)}
 
 
 def draw_people(model: Model, poses: Float[Tensor, "K J 3"], count: int, seed: int) -> list[tuple[Person, Tensor]]:

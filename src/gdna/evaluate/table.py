@@ -66,6 +66,7 @@ ROWS: tuple[Row, ...] = (
     *_scans("train", "Trained scans"),
     *_scans("unseen_pose", "Trained people in new poses"),
     *_scans("held_out", "People never seen"),
+    Row("people_drawn_again", "drawn again because torn, before they were compared", PEOPLE, None, 0),
     Row("diversity_raw", "feature distance between people, raw geometry", VARIETY, None),
     Row("diversity_normals", "feature distance between people, predicted normals", VARIETY, None),
     Row("diversity_scans", "feature distance between training scans", VARIETY, None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gdna.extract.avatar_mesh import Geometry
 from gdna.generate.people import Avatar, Person
 from gdna.geometry.mesh import genus
 
@@ -29,12 +30,12 @@ def is_torn(avatar: Avatar) -> bool:
     return genus(avatar.faces) > MOST_HANDLES
 
 
-def meshed(person: Person, resolution: int, instead: Instead | None = None) -> Meshed:
-    """The person's coarse mesh; with `instead`, that of the first of `TRIES` more who is not torn, or of the last."""
-    avatar = person.mesh(resolution, "coarse")
+def meshed(person: Person, resolution: int, instead: Instead | None = None, geometry: Geometry = "coarse") -> Meshed:
+    """The person's mesh; with `instead`, that of the first of `TRIES` more who is not torn, or of the last."""
+    avatar = person.mesh(resolution, geometry)
     thrown = 0
     while instead is not None and thrown < TRIES and is_torn(avatar):
         thrown += 1
         person = instead(thrown)
-        avatar = person.mesh(resolution, "coarse")
+        avatar = person.mesh(resolution, geometry)
     return Meshed(person, avatar, thrown)
