@@ -108,17 +108,18 @@ def _views(path: Path, num_views: int, image_size: int) -> UInt8[np.ndarray, "V 
 
 
 def open_cache(folder: Path, names: Sequence[str], num_views: int, device: torch.device | str) -> CacheStack:
-    return stack_pixels([read_cache(cache_path(folder, name)) for name in names], num_views, folder, device)
+    paths = [cache_path(folder, name) for name in names]
+    return stack_pixels([read_cache(path) for path in paths], paths, num_views, device)
 
 
 def stack_pixels(
-    caches: Sequence[PixelCache], num_views: int, folder: Path | str, device: torch.device | str
+    caches: Sequence[PixelCache], paths: Sequence[Path], num_views: int, device: torch.device | str
 ) -> CacheStack:
-    """Of caches that lie in `folder`. Raises `GdnaError` where they differ in size."""
-    for cache in caches:
+    """Of what was read from `paths`. Raises `GdnaError` where they differ in size."""
+    for path, cache in zip(paths, caches, strict=True):
         if cache.mask.shape != caches[0].mask.shape or len(cache.mask) != num_views:
             raise GdnaError(
-                f"{folder}: views of shape {tuple(cache.mask.shape)}, expected {num_views} views of "
+                f"{path}: views of shape {tuple(cache.mask.shape)}, expected {num_views} views of "
                 f"{tuple(caches[0].mask.shape[1:])}; compute the cache again"
             )
     mask = torch.stack([c.mask.flatten(1) for c in caches])

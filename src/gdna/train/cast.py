@@ -62,8 +62,10 @@ class Cast:
         per_scan = 1
         while random_person_path(cache_dir, data.names[0], per_scan).is_file():
             per_scan += 1
-        drawn = [read_random_person(random_person_path(cache_dir, n, k)) for k in range(per_scan) for n in data.names]
-        seen = [read_cache(cache_path(cache_dir, name)) for name in data.names] + [d.pixels for d in drawn]
+        own_paths = [cache_path(cache_dir, name) for name in data.names]
+        paths = [random_person_path(cache_dir, name, number) for number in range(per_scan) for name in data.names]
+        drawn = [read_random_person(path) for path in paths]
+        seen = [read_cache(path) for path in own_paths] + [d.pixels for d in drawn]
         who = torch.cat([data.person.cpu()[:, None].expand(-1, 3), torch.stack([d.mixture for d in drawn])])
         at = model.z_shapes.weight.device
         own = model.codes(data.person.to(at), torch.arange(len(data), device=at)).shape.to(device)
@@ -78,7 +80,7 @@ class Cast:
             joined(own, [d.z_shape for d in drawn]),
             joined(data.betas, [d.betas for d in drawn]),
             joined(data.bone_transforms, [d.bone_transforms for d in drawn]),
-            stack_pixels(seen, data.num_views, cache_dir, device),
+            stack_pixels(seen, own_paths + paths, data.num_views, device),
         )
 
     def choose(self, indices: Int[Tensor, " B"], share: float, generator: torch.Generator) -> Int[Tensor, " B"]:
