@@ -40,7 +40,7 @@ from gdna.render.camera import Orthographic
 from gdna.render.march import march
 from gdna.train.beginning import begin_with
 from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, solid_points, trace_scan
-from gdna.train.cast import Cast, cast_features
+from gdna.train.cast import Cast
 from gdna.train.coarse import Room, coarse_losses, new_model, train_coarse
 from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
 from gdna.train.critic import Critic
@@ -62,7 +62,7 @@ from gdna.train.settings import (
     fine_settings,
 )
 from gdna.train.stepping import adam, apply_gradients, average_gradients, set_learning_rate
-from gdna.train.surface import frozen_features, neutral_surface
+from gdna.train.surface import frozen_features, neutral_surface, volumes
 from gdna.train.validate import image_rows
 from gdna.types import BodyParams, Scan
 
@@ -737,7 +737,7 @@ def test_a_cast_holds_the_scans_people_and_random_ones(prepared, coarse, crowd):
         details[one] - details[other]
     )  # fmt: skip
     torch.testing.assert_close(detail[1], mixed, atol=1e-6, rtol=0)
-    features = cast_features(model, cast)
+    features = volumes(model, cast.z_shape)
     torch.testing.assert_close(features[:4], frozen_features(model, data), atol=0, rtol=0)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from gdna.data.cache_file import cache_path, read_cache, write_cache
+from gdna.data.cache_file import PixelCache, cache_path, read_cache, write_cache
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import SAMPLES, from_fixed, read_tensors
 from gdna.data.sharding import shard
@@ -110,7 +110,7 @@ def build_cache(
     waiting = 0.5 if sys.stderr.isatty() else 30.0
     for index in tqdm(mine, desc="correspondences", unit=" scans", mininterval=waiting, dynamic_ncols=True):
         path = cache_path(cache_dir, names[index])
-        if not _is_current(path, Path(model_path), (data.num_views, settings.image_size, settings.image_size)):
+        if not is_current(path, Path(model_path), (data.num_views, settings.image_size, settings.image_size)):
             if settings.method == "mesh":
                 found = rasterize_scan(model, data, index, settings.image_size, settings.resolution)
             else:
@@ -215,11 +215,13 @@ def solid_points(data: PreparedSet, index: int) -> Float[Tensor, "N 3"]:
     return torch.cat([skin, from_fixed(tensors["surface_points"]).to(skin)])
 
 
-def _is_current(path: Path, model_path: Path, shape: tuple[int, int, int]) -> bool:
-    """Whether the cache was written after the model, whole and of this size."""
+def is_current(
+    path: Path, model_path: Path, shape: tuple[int, int, int], read: Callable[[Path], PixelCache] = read_cache
+) -> bool:
+    """Whether what `read` finds in the file was written after the model, whole and of this size."""
     if not path.is_file() or path.stat().st_mtime < model_path.stat().st_mtime:
         return False
     try:
-        return tuple(read_cache(path).mask.shape) == shape
+        return tuple(read(path).mask.shape) == shape
     except GdnaError:
         return False

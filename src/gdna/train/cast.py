@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, Float16, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gdna.data.cache_file import cache_path, read_cache
@@ -97,9 +97,3 @@ class Cast:
         return CastBatch(
             rows, rows < self.num_scans, mixture, self.z_shape[rows], self.betas[rows], turned, points, mask
         )
-
-
-@torch.no_grad()
-def cast_features(model: AvatarModel, cast: Cast) -> Float16[Tensor, "M C D H W"]:
-    """The generator's volume of everybody, as `gdna.train.surface.frozen_features` of the scans."""
-    return torch.cat([model.generator(code[None].to(model.z_shapes.weight)).half() for code in cast.z_shape])

@@ -12,11 +12,11 @@ from torch import Tensor
 from gdna.data.prepared import PreparedSet
 from gdna.data.stacks import CacheStack
 from gdna.model.avatar_model import AvatarModel
-from gdna.train.cast import Cast, cast_features
+from gdna.train.cast import Cast
 from gdna.train.fine_losses import FineInputs
 from gdna.train.loading import open_set, to_device
 from gdna.train.settings import TrainSettings
-from gdna.train.surface import NeutralSurface, frozen_features, neutral_surface
+from gdna.train.surface import NeutralSurface, frozen_features, neutral_surface, volumes
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FineData:
         placement = settings.datamodule.placement
         scans = open_set(folder, names, device, placement, "fine", None if shared else cache_dir)
         cast = Cast.open(model, scans, cache_dir) if shared and cache_dir is not None else None
-        features = frozen_features(model, scans) if cast is None else cast_features(model, cast)
+        features = frozen_features(model, scans) if cast is None else volumes(model, cast.z_shape)
         surface = neutral_surface(model, scans) if losses.norm_loss_3d else None
         return FineData(scans, cast, surface, features, device)
 

@@ -18,12 +18,11 @@ from gdna.data.cache_file import PixelCache
 from gdna.data.prepared import PreparedSet
 from gdna.data.random_person_file import RandomPerson, random_person_path, read_random_person, write_random_person
 from gdna.data.sharding import shard
-from gdna.errors import GdnaError
 from gdna.geometry.records import with_tensors
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_model
 from gdna.model.codes import Mixture, learned_codes
-from gdna.train.cache import CacheSettings
+from gdna.train.cache import CacheSettings, is_current
 from gdna.train.fine import trained_names
 from gdna.train.mesh_cache import Posed, rasterize_views
 from gdna.train.schedule import generator_for
@@ -58,7 +57,8 @@ def build_random_people(
     waiting = 0.5 if sys.stderr.isatty() else 30.0
     for index, number in tqdm(mine, desc="random people", unit=" people", mininterval=waiting, dynamic_ncols=True):
         path = random_person_path(cache_dir, names[index], number)
-        if not _is_current(path, Path(model_path)):
+        shape = data.num_views, settings.image_size, settings.image_size
+        if not is_current(path, Path(model_path), shape, lambda file: read_random_person(file).pixels):
             write_random_person(path, random_person(model, data, body, index, number, settings))
 
 
@@ -88,14 +88,3 @@ def random_person(
     )
     who = torch.cat([mixture.base, mixture.one, mixture.other])
     return RandomPerson(who, z_shape[0], betas[0], person.bone_transforms, PixelCache(points[mask], mask))
-
-
-def _is_current(path: Path, model_path: Path) -> bool:
-    """Whether the file was written after the model, and whole."""
-    if not path.is_file() or path.stat().st_mtime < model_path.stat().st_mtime:
-        return False
-    try:
-        read_random_person(path)
-    except GdnaError:
-        return False
-    return True

@@ -51,8 +51,13 @@ def frozen_features(model: AvatarModel, data: PreparedSet) -> Float16[Tensor, "n
     """The generator's volume of every scan, on the model's device, in half precision (8 MB each): the fine stage leaves
     the generator be, so no step has to run it."""
     scans, people = (x.to(model.z_shapes.weight.device) for x in (torch.arange(len(data)), data.person))
-    parts = zip(people.split(1), scans.split(1), strict=True)
-    return torch.cat([model.generator(model.codes(person, scan).shape).half() for person, scan in parts])
+    return volumes(model, model.codes(people, scans).shape)
+
+
+@torch.no_grad()
+def volumes(model: AvatarModel, z_shape: Float[Tensor, "M Z"]) -> Float16[Tensor, "M C D H W"]:
+    """The generator's answers to these codes, one after the other."""
+    return torch.cat([model.generator(code).half() for code in z_shape.to(model.z_shapes.weight).split(1)])
 
 
 @torch.no_grad()
