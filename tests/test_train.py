@@ -46,7 +46,7 @@ from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
 from gdna.train.critic import Critic
 from gdna.train.empty_space import EmptySpace
 from gdna.train.fine import follow, refinable, train_fine
-from gdna.train.fine_losses import normal_maps, shown_to_critic
+from gdna.train.fine_losses import Shown, normal_maps, shown_to_critic
 from gdna.train.random_people import build_random_people, random_person
 from gdna.train.run_state import RunFolder, finished
 from gdna.train.schedule import Schedule, generator_for, learning_rate_factor
@@ -801,11 +801,11 @@ def test_a_critic_of_common_outlines_is_blind_to_them():
     real = torch.where(whole, normals, 1.0)
     fake = torch.where(smaller, normals, 1.0).requires_grad_()
     shown = shown_to_critic(real, fake, LossSettings())
-    assert torch.equal(*shown)
-    assert torch.equal(shown[0] < 1, (whole & smaller) & (normals < 1))
-    shown[1].sum().backward()
+    assert torch.equal(shown.real, shown.drawn)
+    assert torch.equal(shown.real < 1, (whole & smaller) & (normals < 1))
+    shown.drawn.sum().backward()
     assert torch.equal(fake.grad, (whole & smaller).float().expand(-1, 3, -1, -1))
-    assert shown_to_critic(real, fake, LossSettings(common_outline=False)) == (real, fake)
+    assert shown_to_critic(real, fake, LossSettings(common_outline=False)) == Shown(real, fake)
 
 
 def test_drawn_normal_maps_are_white_outside_and_unit_inside(prepared, coarse, cache):

@@ -11,7 +11,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 from gdna.apps.config import TRACEBACK_VARIABLE
@@ -77,13 +78,23 @@ def _in_processes(names: Sequence[str], work: Work, workers: int) -> Iterator[tu
 @contextmanager
 def _pool(work: Callable, workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that are handed `work` once, when they start: it may carry the index of a thousand scans."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(work,))
+    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker, initargs=(work,))
     try:
         yield pool
     except BrokenProcessPool as error:
         raise GdnaError("a worker process died, likely for want of memory; try workers=1") from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _context() -> BaseContext:
+    """Where there are forks, workers are those of a server that has imported once what this process has: where each of
+    many imports for itself, a cold disk is read as many times. The server has no threads and no device."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(sorted(name for name in sys.modules if name.partition(".")[0] == "gdna"))
+    return context
 
 
 _work: Callable | None = None  # of this worker process

@@ -80,23 +80,23 @@ def sample_people(
 
 
 def from_the_mean(model: AvatarModel) -> Float[Tensor, " n"]:
-    """How far each training person's codes are from the mean of all (see `code_distances`)."""
-    shape, detail = (table.weight.detach().mean(0, keepdim=True) for table in (model.z_shapes, model.z_details))
-    return code_distances(model, Codes(shape, detail))[0]
+    """How far each training person's shape code is from the mean of all: squared, in standard deviations of channels.
+    How somebody is built and dressed is in it; what detail codes say is not, and changes with every fine stage."""
+    shapes = model.z_shapes.weight.detach()
+    return _apart(shapes.mean(0, keepdim=True), shapes)[0]
 
 
 def nearest_people(model: AvatarModel, codes: Codes) -> Int[Tensor, " B"]:
-    """Numbers of the training people whose codes are nearest (see `code_distances`)."""
-    return code_distances(model, codes).argmin(1)
-
-
-def code_distances(model: AvatarModel, codes: Codes) -> Float[Tensor, "B n"]:
-    """Squared distances to the codes of the training people, shape and detail in standard deviations of channels."""
+    """Numbers of the training people whose codes, shape and detail in standard deviations of channels, are nearest."""
     known = torch.cat([model.z_shapes.weight, model.z_details.weight], 1).detach()
-    asked = torch.cat([codes.shape, codes.detail], 1).detach().to(known)
+    return _apart(torch.cat([codes.shape, codes.detail], 1).detach(), known).argmin(1)
+
+
+def _apart(asked: Float[Tensor, "B C"], known: Float[Tensor, "n C"]) -> Float[Tensor, "B n"]:
+    """Squared distances in standard deviations of the channels of `known`."""
     spread = (known - known.mean(0)).square().mean(0).sqrt()
     spread = torch.where(spread > 0, spread, 1.0)  # where nobody differs there is nothing to tell
-    return ((asked[:, None] - known) / spread).square().sum(2)
+    return ((asked.to(known)[:, None] - known) / spread).square().sum(2)
 
 
 def learned_codes(model: AvatarModel) -> tuple[Float[Tensor, "n Z"], Float[Tensor, "n Zd"]]:

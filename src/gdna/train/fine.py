@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, Float16
+from jaxtyping import Bool, Float16
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -24,7 +24,7 @@ from gdna.model.training_state import TrainingState
 from gdna.train.coarse import Preview
 from gdna.train.critic import Critic
 from gdna.train.fine_data import FineData
-from gdna.train.fine_losses import CriticLosses, FineInputs, FineLosses, critic_step, field_step, shown_to_critic
+from gdna.train.fine_losses import CriticLosses, FineInputs, FineLosses, Shown, critic_step, field_step
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings, fine_settings
@@ -42,7 +42,7 @@ class FineStep:
     field: FineLosses
     critic: CriticLosses | None  # None without a critic
     finite: Bool[Tensor, ""]
-    fake: Float[Tensor, "B 3 H W"] | None  # normal maps that the model drew
+    shown: Shown | None  # to the critic
 
     @property
     def losses(self) -> tuple[object, ...]:
@@ -76,17 +76,17 @@ class FineLearner:
     def __call__(self, inputs: FineInputs) -> FineStep:
         who, weights = self.players, self.weights
         who.critic.requires_grad_(False)
-        fake, losses = field_step(who.model, who.critic, inputs, self.features, weights, self.fabric, self.pixels)
+        shown, losses = field_step(who.model, who.critic, inputs, self.features, weights, self.fabric, self.pixels)
         finite = apply_gradients(who.optimizer, losses.total, self.limit)
         if who.averaged is not None:
             follow(who.averaged, who.model, weights.optim.ema)
-        if fake is None or not weights.lambda_gan:
-            return FineStep(losses, None, finite, fake)
+        if shown is None or not weights.lambda_gan:
+            return FineStep(losses, None, finite, shown)
+        shown = Shown(shown.real, shown.drawn.detach())
         who.critic.requires_grad_(True)
-        real, drawn = shown_to_critic(inputs.batch.normal_maps, fake.detach(), weights)
-        opinion = critic_step(who.critic, real, drawn, weights, self.regularised, self.fabric)
+        opinion = critic_step(who.critic, shown, weights, self.regularised, self.fabric)
         finite &= apply_gradients(who.critic_optimizer, opinion.critic_total, self.limit)
-        return FineStep(losses, opinion, finite, fake.detach())
+        return FineStep(losses, opinion, finite, shown)
 
     def recorded(self, rooms: Sequence[int | None]) -> dict[tuple[bool, int | None], Callable[[FineInputs], FineStep]]:
         """The step as it runs best on the device, with the R1 penalty and without, for each room for `pixels`."""
@@ -145,8 +145,8 @@ def train_fine(
             run.check(step, done.finite, *done.losses)
             run.log(step, *done.losses)
             if run.validates(step):
-                if done.fake is not None:
-                    run.log_image("real_fake", image_rows(inputs.batch.normal_maps, done.fake), step)
+                if done.shown is not None:
+                    run.log_image("real_fake", image_rows(done.shown.real, done.shown.drawn), step)
                 if preview is not None:
                     run.log_image("preview", preview(averaged), step)
         return run.folder.model

@@ -43,6 +43,14 @@ class CriticLosses:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Pictures of scans and those drawn of them, as the critic sees them."""
+
+    real: Float[Tensor, "B 3 H W"]
+    drawn: Float[Tensor, "B 3 H W"]
+
+
+@dataclass(frozen=True)
 class FineInputs:
     """Everything that a step draws."""
 
@@ -59,22 +67,24 @@ def field_step(
     weights: LossSettings,
     fabric: Fabric,
     pixels: int | None = None,
-) -> tuple[Float[Tensor, "B 3 H W"] | None, FineLosses]:
-    """The normal maps that the model draws for the batch (None if no loss looks at them), and what is wrong with them
-    and with its normals. No view has more than `pixels` points of its person."""
+) -> tuple[Shown | None, FineLosses]:
+    """What the critic is shown of the batch and of the normal maps that the model draws for it (None if no loss looks
+    at them), and what is wrong with these maps and with the model's normals. No view has more than `pixels` points of
+    its person."""
     batch, surface = inputs.batch, inputs.surface
     codes = model.codes(batch.people, batch.indices)
     detail = codes.detail
     subject = Subject(batch.betas, codes.shape, detail, features[batch.indices].to(detail.dtype))
-    fake = None
+    fake = shown = None
     if weights.looks_at_pictures:
         cast = inputs.cast
-        shown = subject if cast is None else cast_subject(model, cast, features)
-        fake = normal_maps(model, batch if cast is None else cast, shown, fabric, pixels)
+        drawn_of = subject if cast is None else cast_subject(model, cast, features)
+        fake = normal_maps(model, batch if cast is None else cast, drawn_of, fabric, pixels)
+        shown = shown_to_critic(batch.normal_maps, fake, weights)
     adversarial = torch.zeros((), device=detail.device)
-    if fake is not None and weights.lambda_gan:
+    if shown is not None and weights.lambda_gan:
         with fabric.autocast():
-            logits = critic(shown_to_critic(batch.normal_maps, fake, weights)[1])
+            logits = critic(shown.drawn)
         adversarial = weights.lambda_gan * generator_loss(logits.float())
     if surface is None:
         assert fake is not None
@@ -84,7 +94,7 @@ def field_step(
         drawn = posed_normals(model, surface.points_neutral, batch.bone_transforms, subject, fabric)
         normals = normal_loss(drawn, surface.normals_posed, surface.found)
     detail_code = weights.lambda_reg * code_loss(detail)
-    return fake, FineLosses(adversarial + normals + detail_code, adversarial, normals, detail_code)
+    return shown, FineLosses(adversarial + normals + detail_code, adversarial, normals, detail_code)
 
 
 def cast_subject(model: AvatarModel, cast: CastBatch, features: Float16[Tensor, "M C d h w"]) -> Subject:
@@ -104,18 +114,16 @@ def normal_maps(
     return pixels.mT.unflatten(2, (math.isqrt(pixels.shape[1]),) * 2)
 
 
-def shown_to_critic(
-    real: Float[Tensor, "B 3 H W"], fake: Float[Tensor, "B 3 H W"], weights: LossSettings
-) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B 3 H W"]]:
-    """The pictures of scans and those drawn of them; with a common outline, white wherever one of a pair is.
+def shown_to_critic(real: Float[Tensor, "B 3 H W"], fake: Float[Tensor, "B 3 H W"], weights: LossSettings) -> Shown:
+    """The pictures as they are; with a common outline, white wherever one of a pair is.
 
     Coarse surfaces are frozen. A critic that is shown their outlines soon tells drawings by these alone, and then has
     little to teach about normals.
     """
     if not weights.common_outline:
-        return real, fake
+        return Shown(real, fake)
     both = (real < 1).any(1, keepdim=True) & (fake < 1).any(1, keepdim=True)
-    return torch.where(both, real, 1.0), torch.where(both, fake, 1.0)
+    return Shown(torch.where(both, real, 1.0), torch.where(both, fake, 1.0))
 
 
 def posed_normals(
@@ -134,21 +142,21 @@ def posed_normals(
 
 def critic_step(
     critic: Critic,
-    real: Float[Tensor, "B 3 H W"],
-    fake: Float[Tensor, "B 3 H W"],
+    shown: Shown,
     weights: LossSettings,
     regularised: bool,
     fabric: Fabric,
 ) -> CriticLosses:
-    """What the critic gets wrong about scans and drawings; if `regularised`, with R1 for `d_reg_every` steps."""
-    leaf = real.detach().requires_grad_(regularised)
+    """What the critic gets wrong about what it is shown, drawings without gradients; if `regularised`, with R1 for
+    `d_reg_every` steps."""
+    leaf = shown.real.detach().requires_grad_(regularised)
     if regularised:
         with fabric.autocast():
-            fake_logits = critic(fake).float()
+            fake_logits = critic(shown.drawn).float()
         real_logits = critic(leaf)  # second derivatives in full precision
     else:
         with fabric.autocast():
-            real_logits, fake_logits = critic(torch.cat([leaf, fake]), sets=2).float().chunk(2)
+            real_logits, fake_logits = critic(torch.cat([leaf, shown.drawn]), sets=2).float().chunk(2)
     loss = weights.lambda_gan * critic_loss(real_logits, fake_logits)
     r1 = torch.zeros_like(loss)
     if regularised:
