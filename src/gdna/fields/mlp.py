@@ -72,9 +72,30 @@ def encode(points: Float[Tensor, "*b 3"], frequencies: int) -> Float[Tensor, "*b
     """Point, then sine and cosine at 1, 2, 4, ... radians per unit (Mildenhall et al. 2020)."""
     if frequencies == 0:
         return points
-    octaves = 2.0 ** torch.arange(frequencies, dtype=points.dtype, device=points.device)
-    angles = points[..., None, :] * octaves[:, None]
+    angles = points[..., None, :] * _octaves(points, frequencies)
     return torch.cat([points, torch.stack([angles.sin(), angles.cos()], -2).flatten(-3)], -1)
+
+
+def through_encoding(
+    points: Float[Tensor, "*b 3"], frequencies: int, of_encoding: Float[Tensor, "*b E"]
+) -> Float[Tensor, "*b 3"]:
+    """The gradient with respect to the points, given that with respect to what `encode` makes of them."""
+    if frequencies == 0:
+        return of_encoding
+    octaves = _octaves(points, frequencies)
+    angles = points[..., None, :] * octaves
+    waves = torch.stack([octaves * angles.cos(), -octaves * angles.sin()], -2).flatten(-3)
+    slopes = torch.cat([torch.ones_like(points), waves], -1)
+    return (of_encoding * slopes).unflatten(-1, (-1, 3)).sum(-2)
+
+
+def _octaves(points: Float[Tensor, "*b 3"], frequencies: int) -> Float[Tensor, "F 1"]:
+    return 2.0 ** torch.arange(frequencies, dtype=points.dtype, device=points.device)[:, None]
+
+
+def _by_kernels(x: Tensor) -> bool:
+    """May x be overwritten by the kernels of `mlp_kernels`?"""
+    return not torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
 
 
 def activate(x: Float[Tensor, "*b C"]) -> Float[Tensor, "*b C"]:
@@ -82,12 +103,27 @@ def activate(x: Float[Tensor, "*b C"]) -> Float[Tensor, "*b C"]:
 
     Without gradient mode, float32 on a CPU is overwritten by a kernel of the same values in a quarter of the time.
     """
-    if not torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous():
+    if _by_kernels(x):
         from gdna.fields.mlp_kernels import softplus_
 
         softplus_(x.view(-1).numpy(), np.float32(SHARPNESS))
         return x
     return softplus(x if x.is_cuda else x.clamp_min(NOTHING), beta=SHARPNESS)
+
+
+def through_activation(
+    activation: Float[Tensor, "*b C"], of_activation: Float[Tensor, "*b C"]
+) -> Float[Tensor, "*b C"]:
+    """The gradient with respect to what `activate` was given, from its result and the gradient with respect to that.
+
+    The result tells the derivative. `of_activation` is overwritten where `activate` would overwrite.
+    """
+    if _by_kernels(of_activation) and activation.is_contiguous():
+        from gdna.fields.mlp_kernels import times_slope_
+
+        times_slope_(of_activation.view(-1).numpy(), activation.view(-1).numpy(), np.float32(SHARPNESS))
+        return of_activation
+    return -of_activation * torch.expm1(-SHARPNESS * activation)
 
 
 @dataclass(frozen=True)
@@ -112,9 +148,12 @@ class BoundMlp:
         return replace(self, weights=(*weights, torch.zeros_like(last)), biases=(*biases, torch.zeros_like(bias)))
 
     def __call__(
-        self, points: Float[Tensor, "B M 3"], features: Float[Tensor, "B M F"] | None = None
+        self,
+        points: Float[Tensor, "B M 3"],
+        features: Float[Tensor, "B M F"] | None = None,
+        activations: list[Tensor] | None = None,
     ) -> tuple[Float[Tensor, "B M O"], Float[Tensor, "B M K"]]:
-        """Returns the output and the last hidden activation."""
+        """Returns the output and the last hidden activation; appends those of all hidden layers to `activations`."""
         device, last = points.device.type, self.sizes.depth - 1
         dtype = working_dtype(points)
         with torch.autocast(device, enabled=False):
@@ -125,12 +164,36 @@ class BoundMlp:
                 x = x + linear(features.to(points.dtype), self.feature_weight)
             x = hidden = activate(x.to(dtype))
             for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                if activations is not None:
+                    activations.append(hidden)
                 if index + 1 == self.sizes.skip:
                     x = torch.cat([x, encoding.to(dtype)], -1) / math.sqrt(2)
                 x = affine(x, weight.to(dtype), bias.to(dtype)[None, None])
                 if index < last:
                     x = hidden = activate(x)
             return x, hidden
+
+    def with_slopes(
+        self, points: Float[Tensor, "B M 3"], features: Float[Tensor, "B M F"]
+    ) -> tuple[Float[Tensor, "B M O"], Float[Tensor, "B M K"], Float[Tensor, "B M 3"], Float[Tensor, "B M F"]]:
+        """Output, last hidden activation, and the derivatives of the outputs' sum with respect to points and features:
+        reverse-mode differentiation, written out; without autocast.
+
+        Autograd needs gradient mode, in which the kernels of `mlp_kernels` cannot be used; this does without.
+        """
+        activations: list[Tensor] = []
+        with torch.autocast(points.device.type, enabled=False):
+            output, hidden = self(points, features, activations)
+            slope, of_encoding = torch.ones_like(output), points.new_zeros(())
+            for index in reversed(range(self.sizes.depth)):
+                weight = self.weights[index]
+                if index + 1 == self.sizes.skip:
+                    weight, again = (weight / math.sqrt(2)).tensor_split([-self.sizes.dim_encoding], 1)
+                    of_encoding = slope @ again
+                slope = through_activation(activations[index], slope @ weight)
+            of_encoding = of_encoding + slope @ self.encoding_weight
+            of_points = through_encoding(points, self.sizes.frequencies, of_encoding)
+            return output, hidden, of_points, slope @ self.feature_weight
 
     def with_tangents(
         self, points: Float[Tensor, "B M 3"], tangents: Float[Tensor, "T B M 3"], dtype: torch.dtype | None = None

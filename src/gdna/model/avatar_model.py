@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,7 +20,7 @@ from gdna.fields.bound_weights import BoundWeights
 from gdna.fields.generator import ShapeGenerator
 from gdna.fields.mlp import MlpSizes
 from gdna.fields.normal import NormalField
-from gdna.fields.occupancy import Ask, OccupancyField, with_surface_normals
+from gdna.fields.occupancy import Ask, BoundOccupancy, OccupancyField
 from gdna.fields.skinning import SkinningField
 from gdna.fields.warp import ShapeWarp
 from gdna.geometry.arithmetic import full_precision
@@ -146,8 +145,8 @@ class AvatarModel(nn.Module):
         surface's own normal where it corrects that (then without gradients)."""
         return self._reading(self.occupancy.bind(subject.features))(points_neutral)
 
-    def _reading(self, occupancy: Ask) -> Ask:
-        return partial(with_surface_normals, occupancy) if self.normal.of_surface else occupancy
+    def _reading(self, occupancy: BoundOccupancy) -> Ask:
+        return occupancy.with_normals if self.normal.of_surface else occupancy
 
     def occupancy_canonical(
         self, points_canonical: Float[Tensor, "B N 3"], subject: Subject
