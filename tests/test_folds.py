@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import coo_array, diags_array
+from scipy.sparse import coo_array, diags_array, kron
 from scipy.sparse.linalg import spsolve
 
 import gdna
@@ -26,7 +26,8 @@ from gdna.extract.detail import (
     without_folds,
 )
 from gdna.extract.refine import extract_surface
-from gdna.geometry.mesh import face_normals, vertex_normals
+from gdna.extract.subdivide import subdivided
+from gdna.geometry.mesh import face_normals, genus, vertex_normals
 from gdna.types import AvatarMesh
 
 RADIUS = 0.1  # metres
@@ -55,9 +56,14 @@ def raised(mesh: Mesh, heights: torch.Tensor) -> torch.Tensor:
 
 def recovered(mesh: Mesh, heights: torch.Tensor, settings: FoldSettings = SETTINGS) -> torch.Tensor:
     """The share of known heights that comes back from the bumpy mesh's normals alone, and the share missed."""
-    found = displacement(*mesh, vertex_normals(raised(mesh, heights), mesh[1]), settings)
+    found = lifted(mesh, vertex_normals(raised(mesh, heights), mesh[1]), settings)
     own = heights - heights.mean()
     return torch.stack([(found @ own) / (own @ own), (found - own).norm() / own.norm()])
+
+
+def lifted(mesh: Mesh, normals: torch.Tensor, settings: FoldSettings = SETTINGS) -> torch.Tensor:
+    """How far vertices move along the mesh's own normals."""
+    return (displacement(*mesh, normals, settings) * vertex_normals(*mesh)).sum(1)
 
 
 def test_bumps_on_a_sphere_come_back(sphere):
@@ -74,23 +80,34 @@ def test_long_waves_stay_with_the_surface(sphere):
     assert shares[0] > 0.9
     assert 0.4 < shares[1] < 0.7
     assert shares[2] < 0.1
-    lifted = displacement(*sphere, vertex_normals(*sphere), SETTINGS)  # the sphere's own normals tell of no height
-    assert lifted.abs().max() < 0.05 * BUMP
+    own = displacement(*sphere, vertex_normals(*sphere), SETTINGS)  # the sphere's own normals tell of no height
+    assert own.abs().max() < 0.05 * BUMP
 
 
 def test_the_solution_is_the_factorisations(sphere):
     normals = vertex_normals(raised(sphere, bumps(sphere[0], 12.0)), sphere[1])
     system = fold_system(*(t.double() if t.is_floating_point() else t for t in (*sphere, normals)), SETTINGS)
-    rows = np.repeat(np.arange(len(system.edges)), 2)
-    shape = (len(system.edges), len(sphere[0]))
-    slopes = coo_array((system.coefficients.flatten().numpy(), (rows, system.edges.flatten().numpy())), shape).tocsr()
-    matrix = (slopes.T @ slopes + diags_array(system.screen.numpy())).tocsc()
-    expected = torch.from_numpy(spsolve(matrix, slopes.T @ system.targets.numpy()))
+    count, edges = len(sphere[0]), system.edges.numpy()
+    rows, axes = np.repeat(np.arange(len(edges)), 6), np.tile(np.arange(3), 2)
+    columns = (3 * np.repeat(edges, 3, axis=1) + axes).flatten()
+    signed = torch.cat([system.directions, -system.directions], 1).flatten().numpy()
+    slopes = coo_array((signed, (rows, columns)), (len(edges), 3 * count)).tocsr()
+    ends = coo_array((np.tile([1.0, -1.0], len(edges)), (np.arange(2 * len(edges)) // 2, edges.flatten()))).tocsr()
+    shear = system.stiffness * ends.T @ diags_array(system.weights.numpy()) @ ends + diags_array(system.screen.numpy())
+    matrix = ((1 - system.stiffness) * slopes.T @ slopes + kron(shear, np.eye(3))).tocsc()
+    expected = torch.from_numpy(spsolve(matrix, slopes.T @ system.targets.numpy())).view(-1, 3)
     found = displacement(*sphere, normals, SETTINGS).double()
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)  # m: a two-thousandth of the bumps
-    d = torch.linspace(-1, 1, len(expected), dtype=torch.float64)
-    torch.testing.assert_close(system.product(d), torch.from_numpy(matrix @ d.numpy()))
-    torch.testing.assert_close(system.diagonal, torch.from_numpy(matrix.diagonal()))
+    u = torch.linspace(-1, 1, 3 * count, dtype=torch.float64)
+    torch.testing.assert_close(system.product(u.view(-1, 3)).flatten(), torch.from_numpy(matrix @ u.numpy()))
+    torch.testing.assert_close(system.diagonal.flatten(), torch.from_numpy(matrix.diagonal()))
+
+
+def test_products_by_vertices_are_those_by_edges(sphere):
+    normals = vertex_normals(raised(sphere, bumps(sphere[0], 12.0)), sphere[1])
+    system = fold_system(*sphere, normals, SETTINGS)
+    u = torch.randn(len(sphere[0]), 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(system.product(u), system.product_by_edges(u), rtol=1e-5, atol=1e-5)
 
 
 def test_conjugate_gradients_on_any_system():
@@ -108,7 +125,7 @@ def test_contradicting_normals_raise_no_folds(sphere):
     heights = bumps(sphere[0], 12.0)
     normals = vertex_normals(raised(sphere, heights), sphere[1])
     behind = sphere[0][:, 2] < 0
-    found = displacement(*sphere, torch.where(behind[:, None], -normals, normals), SETTINGS)
+    found = lifted(sphere, torch.where(behind[:, None], -normals, normals))
     assert found[sphere[0][:, 2] < -0.05].abs().max() < 0.4 * BUMP
     front = sphere[0][:, 2] > 0.05
     assert (found - heights)[front].std() < 0.2 * heights[front].std()
@@ -117,7 +134,7 @@ def test_contradicting_normals_raise_no_folds(sphere):
 def test_no_vertex_moves_farther_than_the_limit(sphere):
     normals = vertex_normals(raised(sphere, bumps(sphere[0], 12.0)), sphere[1])
     found = displacement(*sphere, normals, replace(SETTINGS, limit=1e-3))
-    assert found.abs().max() == pytest.approx(1e-3)
+    assert found.norm(dim=1).max() == pytest.approx(1e-3)
 
 
 def test_edges_and_cotangents_of_two_triangles():
@@ -134,12 +151,12 @@ def test_no_face_is_turned_over(sphere):
     """A displacement of chance stands faces on edge; what is left of it does not, and calm places stay."""
     torch.manual_seed(0)
     vertices, faces = sphere
-    chance = 0.01 * torch.randn(len(vertices)) * (vertices[:, 0] > 0)
-    calm = bumps(vertices, 6.0) * (vertices[:, 0] < -0.02)
     own, before = vertex_normals(vertices, faces), face_normals(vertices, faces)
+    chance = 0.01 * torch.randn(len(vertices), 1) * own * (vertices[:, :1] > 0)
+    calm = bumps(vertices, 6.0)[:, None] * own * (vertices[:, :1] < -0.02)
 
     def turned(moved: torch.Tensor) -> float:
-        return float(((face_normals(vertices + moved[:, None] * own, faces) * before).sum(1) < 0.3).float().mean())
+        return float(((face_normals(vertices + moved, faces) * before).sum(1) < 0.3).float().mean())
 
     settled = unturned(vertices, faces, chance + calm)
     assert turned(chance + calm) > 0.1
@@ -177,6 +194,34 @@ def test_a_mesh_with_folds_and_back(sphere):
     torch.testing.assert_close(folds_in_pose(other, pose).vertices, vertices, atol=0.05 * BUMP, rtol=0)
 
 
+def test_subdivided_is_the_same_surface_with_four_times_the_faces(sphere):
+    vertices, faces = sphere
+    shares = torch.rand(len(vertices), 3, generator=torch.Generator().manual_seed(0))
+    weights, normals = shares / shares.sum(1, keepdim=True), vertex_normals(vertices, faces)
+    mesh = AvatarMesh(vertices, faces, normals, weights, torch.zeros(3, 3), (-1, 0, 0), lambda bones: normals[None])
+    fine = subdivided(mesh)
+    assert len(fine.faces) == 4 * len(faces)
+    assert genus(fine.faces) == genus(faces) == 0
+    before, after = face_normals(vertices, faces), face_normals(fine.vertices, fine.faces)
+    torch.testing.assert_close(after, before.repeat(4, 1), atol=1e-3, rtol=0)
+    assert torch.equal(fine.vertices[: len(vertices)], vertices)
+    torch.testing.assert_close(fine.skin_weights.sum(1), torch.ones(len(fine.vertices)))
+    torch.testing.assert_close(fine.normals_in(torch.eye(4)[None, None])[0], fine.normals)
+    torch.testing.assert_close(fine.normals.norm(dim=1), torch.ones(len(fine.vertices)))
+
+
+def test_finer_triangles_take_more_of_short_ripples(sphere):
+    """Ripples every 2 cm on triangles of 5 mm and of 2.5 mm, known by their normals at the coarser vertices."""
+    vertices, faces = sphere
+    normals = vertex_normals(raised(sphere, bumps(vertices, 30.0)), faces)
+    flat = AvatarMesh(vertices, faces, normals, torch.ones(len(vertices), 1), torch.zeros(1, 3), (-1,))
+    left = [
+        degrees_between(vertex_normals(m.vertices, m.faces), m.normals).mean()
+        for m in (with_folds(flat), with_folds(subdivided(flat)))
+    ]
+    assert left[1] < 0.8 * left[0]
+
+
 def test_the_shipped_models_people_have_folds():
     """Fine: the surface agrees better with what is predicted; coarse: the occupancy's, cut into the same cells."""
     person = gdna.load(device="cpu").training_person(7)
@@ -191,3 +236,9 @@ def test_the_shipped_models_people_have_folds():
     away = flat.vertices - coarse.vertices
     along = (away * vertex_normals(coarse.vertices, coarse.faces)).sum(1)
     assert along.abs().mean() < 0.25 * away.norm(dim=1).mean()  # evened within the surface, in cells of 21 mm
+    finest = person.mesh(96, "finest")
+    assert len(finest.faces) == 4 * len(fine.faces)
+    assert int((finest.skin_weights > 0).sum(1).max()) <= 8
+    assert torch.equal(without_folds(finest).vertices[: len(flat.vertices)], flat.vertices)
+    agreed = degrees_between(vertex_normals(finest.vertices, finest.faces), finest.normals).mean()
+    assert agreed < 1.05 * after

@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gdna.apps.config_groups import GROUPS, NODES
@@ -121,7 +121,7 @@ def frozen(config: DictConfig) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, DictConfig):
         return frozen(value)
-    return tuple(_plain(v) for v in value) if isinstance(value, ListConfig) else value
+    return tuple(_plain(v) for v in value) if OmegaConf.is_config(value) else value
 
 
 def parse(overrides: list[str]) -> list[Override]:

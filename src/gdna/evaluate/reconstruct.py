@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -35,7 +36,7 @@ class CodeFitSettings:
 
 def geometry_of(settings: EvaluateSettings) -> Geometry:
     """As the settings say."""
-    return "fine" if settings.geometry == "fine" else "coarse"
+    return cast(Geometry, settings.geometry)
 
 
 def reconstruct(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gdna.errors import GdnaError
+from gdna.generate.settings import GEOMETRIES
 from gdna.keys import key
 
 PARTS = ("scans", "people", "variety", "health", "skinning", "motion")
@@ -20,7 +21,11 @@ class EvaluateSettings:
     samples: int = key(100, "random people whose health is looked at")
     views: int = key(18, "normal maps around each person, at most as many as were prepared")
     points: int = key(100_000, "points on each surface for distances; published protocols take 1000000")
-    geometry: str = key("fine", "raw geometry; fine: with the predicted folds, coarse: the occupancy's surface")
+    geometry: str = key(
+        "fine",
+        "raw geometry; fine: with the predicted folds, finest: on four times as many faces, coarse: the occupancy's "
+        "surface",
+    )
     mesh_resolution: int = key(256, "cells along the longest side of a mesh")
     health_resolution: int | None = key(None, "cells of the surfaces whose health is looked at; null: mesh_resolution")
     motion: str = key("walk", "a shipped clip by name, or a file, along which normals must not flicker")
@@ -34,8 +39,8 @@ class EvaluateSettings:
         unknown = [part for part in self.parts if part not in PARTS]
         if unknown or not self.parts:
             raise GdnaError(f"parts=[{','.join(self.parts)}]: expected some of {', '.join(PARTS)}")
-        if self.geometry not in ("fine", "coarse"):
-            raise GdnaError(f"geometry={self.geometry}: expected fine or coarse")
+        if self.geometry not in GEOMETRIES:
+            raise GdnaError(f"geometry={self.geometry}: expected {', '.join(GEOMETRIES)}")
         for name, least in (("people", 4), ("scans", 1), ("samples", 1), ("views", 1), ("points", 100)):
             if getattr(self, name) < least:
                 raise GdnaError(f"{name}={getattr(self, name)}: expected {least} or more")

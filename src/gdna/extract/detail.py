@@ -1,15 +1,19 @@
-"""Folds as geometry: a mesh whose vertices move along its own normals until its faces agree with predicted normals."""
+"""Folds as geometry: a mesh whose vertices move until its faces agree with predicted normals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from gdna.geometry.cores import each
 from gdna.geometry.mesh import face_areas, face_normals, vertex_normals
 from gdna.types import AvatarMesh
 
@@ -27,6 +31,7 @@ class FoldSettings:
     on average) and brought back by their true normals: a reach of 1, 2, 3, 4 cm leaves 1.8, 1.3, 1.1, 1.0 mm."""
 
     reach: float = 0.03  # metres: 2 pi times this is the wavelength of which half comes through
+    stiffness: float = 0.05  # against shearing within the surface, beside 1 for what normals say
     limit: float = 0.015  # metres that a vertex may move
     least_cosine: float = 0.3  # to the surface's own normal; predictions that contradict it more are not believed
     iterations: int = 100  # of conjugate gradients
@@ -57,7 +62,7 @@ def _folded(
     settings: FoldSettings | None,
 ) -> Float[Tensor, "V 3"]:
     moved = displacement(vertices, faces, normals, settings or FoldSettings())
-    return vertices + unturned(vertices, faces, moved)[:, None] * vertex_normals(vertices, faces)
+    return vertices + unturned(vertices, faces, moved)
 
 
 def displacement(
@@ -65,44 +70,77 @@ def displacement(
     faces: Int[Tensor, "F 3"],
     normals: Float[Tensor, "V 3"],
     settings: FoldSettings,
-) -> Float[Tensor, " V"]:
-    """Metres by which each vertex moves along the mesh's own normal N, so that its edges lie at right angles to the
-    predicted unit `normals` n at their ends: least squares over the edges,
+) -> Float[Tensor, "V 3"]:
+    """Metres by which each vertex moves, so that its edges lie at right angles to the predicted unit `normals` n at
+    their ends: least squares over the edges,
 
-        sum_ij w_ij ((n_i + n_j) / 2 . (x_i + d_i N_i - x_j - d_j N_j))^2 + sum_i a_i (d_i / reach)^2,
+        sum_ij w_ij ((n_ij . (x_i + u_i - x_j - u_j))^2 + stiffness |t_ij|^2) + sum_i a_i |u_i|^2 / reach^2,
 
-    w_ij the cotangent weights, a_i the area of vertex i. After Nehab et al. 2005 ("Efficiently combining positions and
-    normals for precise 3D geometry"), whose positions this keeps at low frequencies by the second sum.
+    n_ij the mean direction of n_i and n_j, t_ij what u_i - u_j has at right angles to it, w_ij the cotangent weights,
+    a_i the area of vertex i. After Nehab et al.
+    2005 ("Efficiently combining positions and normals for precise 3D geometry"), whose positions this keeps at low
+    frequencies by the last sum. Vertices are free to move aside: where a surface is frayed, its own normals are no
+    directions in which it could be evened.
     """
     system = fold_system(vertices, faces, normals, settings)
     moved = conjugate_gradients(system.product, system.right, system.diagonal, settings.iterations)
-    return moved.clamp(-settings.limit, settings.limit)
+    return moved * (settings.limit / moved.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp_max(1.0)
 
 
 @dataclass(frozen=True)
 class FoldSystem:
-    """The normal equations A d = b of `displacement`, edge by edge."""
+    """The normal equations A u = b of `displacement`, edge by edge."""
 
     edges: Int[Tensor, "E 2"]
-    coefficients: Float[Tensor, "E 2"]  # of d_i and d_j in an edge's residual, times the root of its weight
-    targets: Float[Tensor, " E"]  # what they shall add up to
+    directions: Float[Tensor, "E 3"]  # n_ij times the root of w_ij
+    weights: Float[Tensor, " E"]  # w_ij
+    stiffness: float
+    targets: Float[Tensor, " E"]  # of directions . (u_i - u_j)
     screen: Float[Tensor, " V"]  # a_i / reach^2
 
-    def product(self, d: Float[Tensor, " V"]) -> Float[Tensor, " V"]:
-        """A d."""
-        return self._gathered((self.coefficients * d[self.edges]).sum(1)) + self.screen * d
+    def product(self, u: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
+        """A u; on a CPU vertex by vertex, elsewhere edge by edge."""
+        if u.device.type != "cpu" or u.dtype != torch.float32:
+            return self.product_by_edges(u)
+        from gdna.extract.fold_system_kernels import product
+
+        (starts, far, directions, weights), out = self._half_edges, torch.empty_like(u)
+        numbers = np.float32(self.stiffness), self.screen.numpy(), u.numpy(), out.numpy()
+        parts = torch.linspace(0, len(u), torch.get_num_threads() + 1).long().tolist()
+        each(lambda part: product(starts, far, directions, weights, *numbers, *part), list(pairwise(parts)))
+        return out
+
+    def product_by_edges(self, u: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
+        """A u, plain."""
+        i, j = self.edges.unbind(1)
+        apart = u[i] - u[j]
+        along = (self.directions * apart).sum(1, keepdim=True)
+        pull = (1 - self.stiffness) * self.directions * along + self.stiffness * self.weights[:, None] * apart
+        return self._gathered(pull) + self.screen[:, None] * u
+
+    @cached_property
+    def _half_edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Where each vertex's begin, their other ends, directions and weights."""
+        near, far = self.edges.T.flatten(), self.edges.flip(1).T.flatten()
+        order = near.argsort(stable=True)
+        starts = torch.zeros(len(self.screen) + 1, dtype=torch.long)
+        starts[1:] = near.bincount(minlength=len(self.screen)).cumsum(0)
+        edge = order % len(self.edges)
+        return starts.numpy(), far[order].numpy(), self.directions[edge].numpy(), self.weights[edge].numpy()
 
     @property
-    def right(self) -> Float[Tensor, " V"]:
-        return self._gathered(self.targets)
+    def right(self) -> Float[Tensor, "V 3"]:
+        return self._gathered(self.directions * self.targets[:, None])
 
     @property
-    def diagonal(self) -> Float[Tensor, " V"]:
-        return self.screen.index_add(0, self.edges.flatten(), self.coefficients.square().flatten())
+    def diagonal(self) -> Float[Tensor, "V 3"]:
+        own = (1 - self.stiffness) * self.directions.square() + self.stiffness * self.weights[:, None]
+        i, j = self.edges.unbind(1)
+        return self.screen[:, None].repeat(1, 3).index_add_(0, i, own).index_add_(0, j, own)
 
-    def _gathered(self, per_edge: Float[Tensor, " E"]) -> Float[Tensor, " V"]:
-        values = (self.coefficients * per_edge[:, None]).flatten()
-        return torch.zeros_like(self.screen).index_add_(0, self.edges.flatten(), values)
+    def _gathered(self, per_edge: Float[Tensor, "E 3"]) -> Float[Tensor, "V 3"]:
+        i, j = self.edges.unbind(1)
+        return per_edge.new_zeros(len(self.screen), 3).index_add_(0, i, per_edge).index_add_(0, j, -per_edge)
 
 
 def fold_system(
@@ -117,11 +155,11 @@ def fold_system(
     target = torch.where(believed, normals, own)
     edges, weights = cotangent_weights(vertices, faces)
     i, j = edges.unbind(1)
-    middle = normalize(target[i] + target[j], dim=1) * weights.sqrt()[:, None]
-    coefficients = torch.stack([(middle * own[i]).sum(1), -(middle * own[j]).sum(1)], 1)
+    directions = normalize(target[i] + target[j], dim=1) * weights.sqrt()[:, None]
     share = (face_areas(vertices, faces) / 3).repeat_interleave(3)
     areas = torch.zeros_like(vertices[:, 0]).index_add_(0, faces.flatten(), share)
-    return FoldSystem(edges, coefficients, -(middle * (vertices[i] - vertices[j])).sum(1), areas / settings.reach**2)
+    targets = -(directions * (vertices[i] - vertices[j])).sum(1)
+    return FoldSystem(edges, directions, weights, settings.stiffness, targets, areas / settings.reach**2)
 
 
 def cotangent_weights(
@@ -146,37 +184,37 @@ def unique_edges(faces: Int[Tensor, "F 3"], count: int) -> tuple[Int[Tensor, "E 
 
 
 def conjugate_gradients(
-    product: Callable[[Tensor], Tensor], right: Float[Tensor, " V"], diagonal: Float[Tensor, " V"], iterations: int
-) -> Float[Tensor, " V"]:
+    product: Callable[[Tensor], Tensor], right: Float[Tensor, "*n"], diagonal: Float[Tensor, "*n"], iterations: int
+) -> Float[Tensor, "*n"]:
     """x with A x = `right` for a positive definite A (`product`), preconditioned by its diagonal, from zero. The number
     of iterations is fixed, so that a GPU is not waited for."""
     x, residual = torch.zeros_like(right), right
     ahead = residual / diagonal
-    direction, energy = ahead, residual @ ahead
+    direction, energy = ahead, (residual * ahead).sum()
     for _ in range(iterations):
         image = product(direction)
-        step = energy / (direction @ image).clamp_min(1e-30)
+        step = energy / (direction * image).sum().clamp_min(1e-30)
         x, residual = x + step * direction, residual - step * image
         ahead = residual / diagonal
-        before, energy = energy, residual @ ahead
+        before, energy = energy, (residual * ahead).sum()
         direction = ahead + energy / before.clamp_min(1e-30) * direction
     return x
 
 
 def unturned(
-    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], moved: Float[Tensor, " V"]
-) -> Float[Tensor, " V"]:
+    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], moved: Float[Tensor, "V 3"]
+) -> Float[Tensor, "V 3"]:
     """The displacement made smaller and smoother wherever it turns a face, round by round: in thin places, where both
     sides would meet, and where predictions are torn."""
-    own, before = vertex_normals(vertices, faces), face_normals(vertices, faces)
+    before = face_normals(vertices, faces)
     edges, _ = unique_edges(faces, len(vertices))
-    count = around(torch.ones_like(moved), edges)
+    count = around(torch.ones_like(moved[:, :1]), edges).clamp_min(1)
     for _ in range(CALMING):
-        after = face_normals(vertices + moved[:, None] * own, faces)
+        after = face_normals(vertices + moved, faces)
         turned = (after * before).sum(1) < TURNED
-        corners = torch.zeros_like(moved).index_add_(0, faces.flatten(), turned.to(moved).repeat_interleave(3))
+        corners = torch.zeros_like(moved[:, 0]).index_add_(0, faces.flatten(), turned.to(moved).repeat_interleave(3))
         near = corners + around(corners, edges) > 0
-        moved = torch.where(near, CALMED * around(moved, edges) / count.clamp_min(1), moved)
+        moved = torch.where(near[:, None], CALMED * around(moved, edges) / count, moved)
     return moved
 
 

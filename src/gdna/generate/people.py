@@ -158,7 +158,7 @@ class Person:
 
     def mesh(self, resolution: int = RESOLUTION, geometry: Geometry = "fine") -> Avatar:
         """The person as a canonical mesh, `resolution` cells along the longest side; "fine": predicted folds move its
-        vertices, "coarse": they are in its normals only.
+        vertices, "finest": those of four times as many faces, "coarse": they are in its normals only.
 
         Their own mesh, where they have one. Raises `GdnaError` where the model has no surface there (it is hardly
         trained).

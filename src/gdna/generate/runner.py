@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ def save_people(people: Sequence[Person], settings: GenerateSettings, folder: Pa
     """person_000.glb (rigged, with the motion as its clip), .ply (canonical mesh with normals), .npz (its numbers)."""
     written = []
     resolution = int(settings.number("mesh_resolution", RESOLUTION))
-    geometry: Geometry = "fine" if settings.geometry == "fine" else "coarse"
+    geometry = cast(Geometry, settings.geometry)
     for number, person in enumerate(people):
         path = folder / f"person_{number:03d}"
         avatar = person.mesh(resolution, geometry) if {"glb", "ply"} & set(settings.save) else None

@@ -9,7 +9,7 @@ from gdna.errors import GdnaError
 from gdna.keys import HELP, key
 from gdna.model.config import NOVELTY
 
-GEOMETRIES = ("fine", "coarse")
+GEOMETRIES = ("fine", "finest", "coarse")
 
 
 class EvalMode(Enum):
@@ -51,7 +51,11 @@ class GenerateSettings:
     novelty: float = key(NOVELTY, "of random people: 0: training people as they are; 1: nothing is left of any of them")
     image_size: int = key(256, "pixels; a film is twice as wide: shaded and normals")
     mesh_resolution: int | str = key("auto", "cells along the longest side; auto: 256; 128 on a CPU but for thetas")
-    geometry: str = key("fine", "of saved files: fine: folds move vertices; coarse: folds are in the normals only")
+    geometry: str = key(
+        "fine",
+        "of saved files; fine: folds move vertices, finest: those of four times as many faces, coarse: folds are in "
+        "the normals only",
+    )
     workers: int | str = key("auto", "people meshed at a time; auto: one a core, on CUDA one")
     save: tuple[str, ...] = key((), "files per person, of glb, ply, npz: save=[glb,npz]")
     save_limit: int = key(8, "people saved at most")
@@ -59,7 +63,7 @@ class GenerateSettings:
 
     def __post_init__(self) -> None:
         if self.geometry not in GEOMETRIES:
-            raise GdnaError(f"geometry={self.geometry}: expected fine or coarse")
+            raise GdnaError(f"geometry={self.geometry}: expected {', '.join(GEOMETRIES)}")
         if not 0 <= self.novelty <= 1:
             raise GdnaError(f"novelty={self.novelty}: expected 0 to 1")
         for name in ("frames", "segment", "image_size", "save_limit"):
