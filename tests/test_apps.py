@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,12 @@ def test_values_arrive_with_their_types():
     assert (asked.eval_mode, asked.save, asked.mesh_resolution) == (EvalMode.z_detail, ("glb", "npz"), 64)
     assert asked.number("frame_rate", 30.0) == 12.5
     assert parse("generate").number("mesh_resolution", 128) == 128
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=lambda verb: verb.name)
+def test_settings_are_plain_values(verb):
+    """No containers of the library that read them: checkpoints keep settings as JSON."""
+    json.dumps(asdict(compose.settings(verb, [])), default=lambda value: value.value)  # an enumeration's value
 
 
 def test_fine_experiment_changes_what_the_original_changes():

@@ -38,6 +38,7 @@ from gdna.model.pose_offsets import pose_numbers
 from gdna.objectives import intersection_over_union, outside_loss
 from gdna.render.camera import Orthographic
 from gdna.render.march import march
+from gdna.train import processes
 from gdna.train.beginning import begin_with
 from gdna.train.cache import CacheSettings, build_cache, cut_rays, near_grid, solid_points, trace_scan
 from gdna.train.cast import Cast
@@ -896,6 +897,22 @@ def test_person_names():
     assert person_of("0012_pose3") == "0012"
     assert person_of("rp_ann_posed_001") == "rp_ann_posed_001"  # another outfit, perhaps
     assert people_of(["b", "a_pose2", "a", "b_pose1"]) == ("b", "a")
+
+
+def test_a_failure_of_the_first_process_ends_the_others():
+    import subprocess
+
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+
+    @processes.ends_together
+    def train() -> None:
+        processes._others.append(other)
+        raise GdnaError("the disk is full")
+
+    with pytest.raises(GdnaError, match="the disk is full"):
+        train()
+    assert other.wait(timeout=10) != 0
+    assert not processes._others
 
 
 @pytest.mark.slow

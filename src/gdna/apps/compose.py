@@ -183,6 +183,6 @@ def _explain(error: Exception) -> str:
         key = getattr(error, "full_key", None)
         return (f"{key}: " if key else "") + head.removeprefix("Ambiguous value for argument ").strip("'") + hint
     reason = str(error.__cause__).split("\n")[0]
-    if "is not a ListConfig" in reason:
+    if "is not a ListConfig" in reason or "is not a TupleConfig" in reason:  # omegaconf 2.3, 2.4
         reason = "expected a list, written key=[a,b]"
     return f"{head}: {reason}"

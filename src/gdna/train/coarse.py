@@ -35,6 +35,7 @@ from gdna.train.beginning import begin_with
 from gdna.train.coarse_inputs import CoarseInputs, NeutralBody
 from gdna.train.empty_space import EmptySpace
 from gdna.train.loading import open_set, to_device
+from gdna.train.processes import ends_together
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings
@@ -98,6 +99,7 @@ class Room:
         return replace(settings, fused=wider)
 
 
+@ends_together
 def train_coarse(
     data_dir: Path | str,
     out_dir: Path | str,

@@ -25,6 +25,7 @@ from gdna.train.coarse import Preview
 from gdna.train.critic import Critic
 from gdna.train.fine_data import FineData
 from gdna.train.fine_losses import CriticLosses, FineInputs, FineLosses, Shown, critic_step, field_step
+from gdna.train.processes import ends_together
 from gdna.train.run_state import Run, Setting
 from gdna.train.schedule import Schedule, learning_rate_factor
 from gdna.train.settings import LossSettings, TrainSettings, fine_settings
@@ -98,6 +99,7 @@ class FineLearner:
         }
 
 
+@ends_together
 def train_fine(
     data_dir: Path | str,
     cache_dir: Path | str | None,

@@ -25,8 +25,9 @@ from gdna.model.checkpoint import save_checkpoint
 from gdna.model.tensor_file import read_metadata
 from gdna.model.training_state import FORMAT, TrainingState, load_training_state, save_training_state
 from gdna.train.logs import Logger, open_logger
+from gdna.train.processes import start_fabric
 from gdna.train.schedule import Schedule
-from gdna.train.settings import Decay, Precision, TrainerSettings, TrainSettings
+from gdna.train.settings import Decay, TrainSettings
 
 AGREE_EVERY = 16  # steps
 SAVING_SHARE = 0.05  # an epoch's end is no reason to save where saving would take more of the time
@@ -60,32 +61,6 @@ class RunFolder:
         """Remove half-written checkpoints of a run that was killed."""
         for half in self.state.parent.glob(".*.part.safetensors"):
             half.unlink(missing_ok=True)
-
-
-def start_fabric(trainer: TrainerSettings) -> Fabric:
-    """Devices and processes, one per device. Raises `GdnaError` where there are no such devices."""
-    try:
-        fabric = Fabric(
-            accelerator=trainer.accelerator,
-            devices=trainer.devices,
-            precision=_precision(trainer),
-            strategy="auto" if trainer.devices == 1 else "ddp",
-        )
-    except (RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise GdnaError(
-            f"trainer.accelerator={trainer.accelerator} trainer.devices={trainer.devices}: not available ({reason})"
-        ) from error
-    fabric.launch()
-    return fabric
-
-
-def _precision(trainer: TrainerSettings) -> Any:
-    """As Fabric names it. Auto: bfloat16 is faster on CUDA only."""
-    if trainer.precision is not Precision.auto:
-        return trainer.precision.value
-    on_gpu = trainer.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
-    return (Precision.bf16 if on_gpu else Precision.full).value
 
 
 @dataclass(frozen=True)
