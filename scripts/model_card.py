@@ -3,10 +3,10 @@
 python scripts/model_card.py outputs/open/evaluation/evaluation.json [more.json ...]
 
 Several evaluations of the same file may be given, each with parts of its own; the file's own card, after them, for the
-parts that were not measured again. Where only the normal field and the detail codes are new, the former file's card may
-stand there (--former FILE): what was not measured again is taken over, and the new card names these numbers. Facts that
-nothing measures (data, hardware, limits) are those of scripts/model_card.toml. Of a checkpoint that was measured before
-it was rounded for shipping: --measured CHECKPOINT.
+parts that were not measured again (what that card had taken over stays so). Where only the normal field and the detail
+codes are new, the former file's card may stand there (--former FILE): what was not measured again is taken over, and
+the new card names these numbers. Facts that nothing measures (data, hardware, limits) are those of
+scripts/model_card.toml. Of a checkpoint that was measured before it was rounded for shipping: --measured CHECKPOINT.
 """
 
 from __future__ import annotations
@@ -85,17 +85,20 @@ def make_card(
         check_same_shapes(former, model)
     numbers: dict[str, float] = {}
     taken_over: list[str] = []
+    of_former = taken_from = None if former is None else of_file(former)
     settings = []
     for path in evaluations:
         content = json.loads(path.read_text())
         is_card = content.get("format") == FORMAT
         of = content["model"]["sha256"] if is_card else content.get("model_sha256")
-        is_former = is_card and former is not None and of == of_file(former)
+        is_former = is_card and of == of_former
         if not is_former and of != (digest if measured is None else of_file(measured)):
             raise GdnaError(f"{path}: measured another model than {measured or model}; evaluate that one")
         if is_card:
             if is_former:
                 taken_over = sorted(content["numbers"].keys() - numbers.keys() - derived(content["numbers"]).keys())
+            elif before := content.get("taken_over", {}).get("numbers"):  # and is still not measured
+                taken_over, taken_from = sorted(set(before) - numbers.keys()), content["taken_over"]["sha256"]
             numbers = content["numbers"] | numbers
             told = {part for one in settings for part in one["parts"]}
             settings += [one for one in content["measured_with"] if not told.issuperset(one["parts"])]
@@ -116,7 +119,7 @@ def make_card(
         },
         "facts": dict(facts),
         "numbers": {**numbers, **derived(numbers)},
-        "taken_over": {"sha256": None if former is None else of_file(former), "numbers": taken_over},
+        "taken_over": {"sha256": taken_from, "numbers": taken_over},
         "measured_with": settings,
     }
 

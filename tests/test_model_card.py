@@ -101,6 +101,11 @@ def test_what_another_normal_field_leaves_as_it_was(tmp_path):
     made = model_card.make_card(model, [new, card], {}, former=former)
     assert (made["numbers"]["frechet_floor"], made["numbers"]["iou_held_out"]) == (2.0, 0.5)
     assert made["taken_over"] == {"sha256": model_card.of_file(former), "numbers": ["iou_held_out"]}
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(made))  # what the model's own card took over is still not measured
+    assert model_card.make_card(model, [new, own], {})["taken_over"] == made["taken_over"]
+    measured = written(tmp_path, "measured.json", {"iou_held_out": 0.6}, model_card.of_file(model))
+    assert model_card.make_card(model, [measured, own], {})["taken_over"]["numbers"] == []
     with pytest.raises(GdnaError, match="measured another model"):
         model_card.make_card(model, [new, card], {})
     network.z_shapes.weight.data += 1.0
