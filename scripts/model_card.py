@@ -101,7 +101,8 @@ def make_card(
                 taken_over, taken_from = sorted(set(before) - numbers.keys()), content["taken_over"]["sha256"]
             numbers = content["numbers"] | numbers
             told = {part for one in settings for part in one["parts"]}
-            settings += [one for one in content["measured_with"] if not told.issuperset(one["parts"])]
+            left = [one | {"parts": [p for p in one["parts"] if p not in told]} for one in content["measured_with"]]
+            settings += [one for one in left if one["parts"]]
             continue
         for key, value in read_column(path).summary.items():
             if not math.isclose(numbers.setdefault(key, value), value, rel_tol=SAME):

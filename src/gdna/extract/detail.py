@@ -77,10 +77,9 @@ def displacement(
         sum_ij w_ij ((n_ij . (x_i + u_i - x_j - u_j))^2 + stiffness |t_ij|^2) + sum_i a_i |u_i|^2 / reach^2,
 
     n_ij the mean direction of n_i and n_j, t_ij what u_i - u_j has at right angles to it, w_ij the cotangent weights,
-    a_i the area of vertex i. After Nehab et al.
-    2005 ("Efficiently combining positions and normals for precise 3D geometry"), whose positions this keeps at low
-    frequencies by the last sum. Vertices are free to move aside: where a surface is frayed, its own normals are no
-    directions in which it could be evened.
+    a_i the area of vertex i. After Nehab et al. 2005 ("Efficiently combining positions and normals for precise 3D
+    geometry"), whose positions this keeps at low frequencies by the last sum. Vertices are free to move aside: where a
+    surface is frayed, its own normals are no directions in which it could be evened.
     """
     system = fold_system(vertices, faces, normals, settings)
     moved = conjugate_gradients(system.product, system.right, system.diagonal, settings.iterations)
