@@ -5,7 +5,8 @@ python scripts/model_card.py outputs/open/evaluation/evaluation.json [more.json 
 Several evaluations of the same file may be given, each with parts of its own; the file's own card, after them, for the
 parts that were not measured again (what that card had taken over stays so). Where only the normal field and the detail
 codes are new, the former file's card may stand there (--former FILE): what was not measured again is taken over, and
-the new card names these numbers. Facts that nothing measures (data, hardware, limits) are those of
+the new card names these numbers. Evaluations of another model stand beside its numbers for comparison (--baseline
+JSON...; a card among the evaluations keeps its own). Facts that nothing measures (data, hardware, limits) are those of
 scripts/model_card.toml. Of a checkpoint that was measured before it was rounded for shipping: --measured CHECKPOINT.
 """
 
@@ -56,11 +57,13 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--measured", type=Path, help="the checkpoint that was measured, where it is not --model")
     parser.add_argument("--former", type=Path, help="a model of the same shapes, whose card is among the evaluations")
+    parser.add_argument("--baseline", type=Path, nargs="+", default=[], help="evaluations of the model to compare with")
     parser.add_argument("--facts", type=Path, default=FACTS)
     parser.add_argument("--out", type=Path, help="default: model_card.json beside the model")
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
-    card = make_card(args.model, args.evaluations, tomllib.loads(args.facts.read_text()), args.measured, args.former)
+    facts = tomllib.loads(args.facts.read_text())
+    card = make_card(args.model, args.evaluations, facts, args.measured, args.former, args.baseline)
     check_card(card, args.model)
     out = args.out or args.model.with_name("model_card.json")
     for path, text in ((out, json.dumps(card, indent=1) + "\n"), (args.page, as_markdown(card))):
@@ -75,6 +78,7 @@ def make_card(
     facts: Mapping[str, Any],
     measured: Path | None = None,
     former: Path | None = None,
+    baseline: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Raises `GdnaError` where an evaluation is of another model, or two disagree about a number."""
     names, config = tuple(load_extra(model).get("names", ())), load_config(model)
@@ -87,6 +91,7 @@ def make_card(
     taken_over: list[str] = []
     of_former = taken_from = None if former is None else of_file(former)
     settings = []
+    compared = compared_with(baseline) if baseline else None
     for path in evaluations:
         content = json.loads(path.read_text())
         is_card = content.get("format") == FORMAT
@@ -100,6 +105,7 @@ def make_card(
             elif before := content.get("taken_over", {}).get("numbers"):  # and is still not measured
                 taken_over, taken_from = sorted(set(before) - numbers.keys()), content["taken_over"]["sha256"]
             numbers = content["numbers"] | numbers
+            compared = compared or content.get("baseline")
             told = {part for one in settings for part in one["parts"]}
             left = [one | {"parts": [p for p in one["parts"] if p not in told]} for one in content["measured_with"]]
             settings += [one for one in left if one["parts"]]
@@ -121,6 +127,21 @@ def make_card(
         "facts": dict(facts),
         "numbers": {**numbers, **derived(numbers)},
         "taken_over": {"sha256": taken_from, "numbers": taken_over},
+        "measured_with": settings,
+        "baseline": compared,
+    }
+
+
+def compared_with(evaluations: Sequence[Path]) -> dict[str, Any]:
+    """What was measured of one other model. Raises `GdnaError` where the evaluations are of several."""
+    contents = [json.loads(path.read_text()) for path in evaluations]
+    if len({content["model_sha256"] for content in contents}) > 1:
+        raise GdnaError(f"{', '.join(map(str, evaluations))}: measured several models; a baseline is one")
+    numbers = {key: value for path in evaluations for key, value in read_column(path).summary.items()}
+    settings = [{**content["settings"], "features": content["features"]} for content in contents]
+    return {
+        "sha256": contents[0]["model_sha256"],
+        "numbers": {**numbers, **derived(numbers)},
         "measured_with": settings,
     }
 
@@ -146,7 +167,8 @@ def check_card(card: Mapping[str, Any], model: Path) -> None:
     wrong = [key for key in REQUIRED if not math.isfinite(card["numbers"].get(key, math.nan))]
     if wrong:
         raise GdnaError(f"model card: {len(wrong)} numbers are missing or not finite: {', '.join(wrong)}")
-    missing = [key for key in FACT_KEYS if not card["facts"].get(key)]
+    needed = (*FACT_KEYS, "baseline") if card.get("baseline") else FACT_KEYS
+    missing = [key for key in needed if not card["facts"].get(key)]
     if missing:
         raise GdnaError(f"model card: the facts lack {', '.join(missing)}")
 
@@ -187,18 +209,22 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         f"| use | {facts['use']} |", f"| licence | {facts['licence']} |", "",
         "```bash", *(command["run"] for command in facts["commands"]), "```", "",
     ]  # fmt: skip
-    lines += _tables(numbers)
+    compared = card["baseline"]
+    lines += _tables(numbers, {} if compared is None else compared["numbers"])
     far = f"{numbers['frechet_normals_by_floor']:.2f} times as far from held-out people as trained scans are"
     raw = f"raw geometry {numbers['frechet_raw_by_normals']:.2f} times as far as these"
     lines += ["", f"Predicted normals are {far}, {raw}.", "", "How much was measured:", ""]
     lines += [*(f"- {_told(settings)}" for settings in card["measured_with"]), ""]
+    if compared is not None:
+        lines += [f"{facts['baseline']} Of it:", "", *(f"- {_told(one)}" for one in compared["measured_with"]), ""]
     if card["taken_over"]["numbers"]:
         lines += [_taken_over(card["taken_over"]), ""]
     lines += ["What it cannot do:", ""]
     return "\n".join([*lines, *(f"- {limit}" for limit in facts["limits"])]) + "\n"
 
 
-def _tables(numbers: Mapping[str, float]) -> list[str]:
+def _tables(numbers: Mapping[str, float], compared: Mapping[str, float]) -> list[str]:
+    head = ["| | this model | the original's method |", "|---|---|---|"] if compared else ["| | |", "|---|---|"]
     lines, section = [], ""
     for row in ROWS:
         counted = row.key in (*COUNTED, *ALSO_COUNTED)
@@ -207,10 +233,12 @@ def _tables(numbers: Mapping[str, float]) -> list[str]:
             continue
         if row.section != section:
             section = row.section
-            lines += ["", f"**{section}**", "", "| | |", "|---|---|"]
+            lines += ["", f"**{section}**", "", *head]
         title = f"{row.title}, of {HEALTH_OF}" if counted else row.title
         better = {True: " ↑", False: " ↓", None: ""}[row.larger]
-        lines.append(f"| {title}{better} | {numbers[key]:.{row.digits}f} |")
+        values = [numbers[key], *([compared.get(key)] if compared else [])]
+        told = (" " if value is None else f"{value:.{row.digits}f}" for value in values)
+        lines.append(f"| {title}{better} | {' | '.join(told)} |")
     return lines
 
 

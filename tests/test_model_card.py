@@ -114,6 +114,28 @@ def test_what_another_normal_field_leaves_as_it_was(tmp_path):
         model_card.make_card(model, [new], {}, former=former)
 
 
+def test_a_baseline_stands_beside_the_numbers(card, tmp_path):
+    model, facts = shipped_model(), card["facts"]
+    digest, other = model_card.of_file(model), "1" * 64
+    own = written(tmp_path, "own.json", {"iou_train": 0.75}, digest)
+    two = [
+        written(tmp_path, "people.json", {"frechet_normals": 2.0, "frechet_raw": 3.0}, other, parts=["people"]),
+        written(tmp_path, "scans.json", {"iou_train": 0.25}, other, parts=["scans"]),
+    ]
+    made = model_card.make_card(model, [own], facts, baseline=two)
+    assert (made["baseline"]["sha256"], made["baseline"]["numbers"]["frechet_raw_by_normals"]) == (other, 1.5)
+    page = model_card.as_markdown({**card, "numbers": card["numbers"] | made["numbers"], "baseline": made["baseline"]})
+    assert "| IoU, uniform points ↑ | 0.750 | 0.250 |" in page
+    before = tmp_path / "card.json"
+    before.write_text(json.dumps(made))
+    assert model_card.make_card(model, [before], facts)["baseline"] == made["baseline"]  # the card keeps it
+    assert model_card.make_card(model, [own], facts)["baseline"] is None
+    with pytest.raises(GdnaError, match="facts lack baseline"):
+        model_card.check_card({**card, "facts": {k: v for k, v in facts.items() if k != "baseline"}}, model)
+    with pytest.raises(GdnaError, match="measured several models"):
+        model_card.make_card(model, [own], facts, baseline=[two[0], written(tmp_path, "third.json", {}, "2" * 64)])
+
+
 def test_what_was_measured_before_rounding(tmp_path):
     model = shipped_model()
     network, extra = load_model(model), load_extra(model)
