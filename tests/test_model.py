@@ -380,3 +380,21 @@ def test_scans_of_one_person_differ_about_their_mean():
     torch.testing.assert_close((shown[0] + shown[2]) / 2, plain[0])
     assert (shown[0] - plain[0]).abs().max() > 0.1
     assert AvatarModel(ModelConfig(num_people=3)).codes(people, people).shape.shape == (4, 64)
+
+
+def test_scans_differ_from_the_one_at_rest():
+    """Of person 0 there is one, of person 1 there are two, of person 2 none: then they count from the mean again."""
+    model = AvatarModel(ModelConfig(num_people=3, num_scans=7, person_code="rest"))
+    assert model.scan_offsets is not None
+    people, at_rest = torch.tensor([0, 0, 1, 1, 1, 2, 2]), torch.tensor([0, 1, 1, 0, 1, 0, 0]).bool()
+    model.scan_offsets.set_people(people, at_rest)
+    torch.nn.init.normal_(model.scan_offsets.weight)
+    torch.nn.init.normal_(model.z_shapes.weight)
+    shown, plain = model.codes(people, torch.arange(7)).shape, model.codes(people).shape
+    torch.testing.assert_close(shown[1], plain[1])
+    torch.testing.assert_close((shown[2] + shown[4]) / 2, plain[2])
+    torch.testing.assert_close((shown[5] + shown[6]) / 2, plain[5])
+    assert (shown - plain)[[0, 2, 3, 4, 5, 6]].abs().amax(1).min() > 0.1
+    assert model.scan_offsets.several(torch.arange(7)).tolist() == [True, False, True, True, True, True, True]
+    with pytest.raises(GdnaError, match="person_code: found 'first', expected 'mean' or 'rest'"):
+        ModelConfig(person_code="first")

@@ -29,9 +29,9 @@ from gdna.synthesize.hair import STYLES, grow_hair, knit_cap
 from gdna.synthesize.mannequin import Mannequin, mannequin, start_rotations
 from gdna.synthesize.outfits import HAIR, HATS, MODELLED_HAIR, SHOES, Outfit, cut_pattern, random_outfit
 from gdna.synthesize.person import Limits, SynthesisSettings, load_scan, synthesize, to_scan
-from gdna.synthesize.poses import MOTIONS, crosses, pose_path, sample_pose
+from gdna.synthesize.poses import MOTIONS, crosses, pose_path, rest_pose, sample_pose
 from gdna.synthesize.quads import boundary_loops, boundary_mask, triangulate
-from gdna.synthesize.scan_file import GENERATOR_VERSION, ScanTraits, read_traits
+from gdna.synthesize.scan_file import AT_REST, GENERATOR_VERSION, ScanTraits, read_traits
 from gdna.synthesize.shapes import draw_shape, stature
 from gdna.synthesize.solids import ball, tube, volume
 from gdna.synthesize.styles import Looseness, Neckline, SkirtStyle, TopStyle, TrouserStyle
@@ -412,3 +412,16 @@ def test_a_pose_that_fails_is_drawn_anew_and_told(monkeypatch) -> None:
     monkeypatch.setattr("gdna.synthesize.person._Dressed.fault", lambda dressed, limits: "torn")
     with pytest.raises(GdnaError, match=r"no pose worked out .*torn"):
         synthesize(1, 2, replace(QUICK, tries=2))
+
+
+def test_a_person_at_rest_stands_where_cloth_is_draped_from(monkeypatch) -> None:
+    outfit = Outfit((TrouserStyle(), TopStyle()), "shoes02", "short03")
+    monkeypatch.setattr("gdna.synthesize.person.random_outfit", lambda rng, femininity, age: outfit)
+    rest, moving = synthesize(5, 7, QUICK, pose_index=AT_REST), synthesize(5, 7, QUICK)
+    assert (rest.name, rest.pose_index, rest.traits.pose) == ("0007_rest", -1, "at rest")
+    assert np.array_equal(rest.joint_rotations, start_rotations().astype(np.float32))
+    assert np.array_equal(rest.betas, moving.betas)
+    assert rest.garments == moving.garments
+    first, next_one = (rest_pose(np.random.default_rng(0), attempt).rotations for attempt in (0, 1))
+    assert 0 < np.degrees(np.abs(next_one - first)).max() <= 1.5
+    assert np.array_equal(rest_pose(np.random.default_rng(1), 0).rotations, first)

@@ -21,7 +21,7 @@ import gdna.train.run_state
 from gdna.body.open_body import open_body
 from gdna.body.skeleton import PARENTS
 from gdna.data.cache_file import cache_path, read_cache
-from gdna.data.people import people_of, person_of
+from gdna.data.people import is_at_rest, people_of, person_of
 from gdna.data.prepare import PrepareSettings, prepare_scan
 from gdna.data.prepared import PreparedSet, turn_to_view
 from gdna.data.random_person_file import random_person_path, read_random_person
@@ -894,7 +894,8 @@ def test_iou_of_a_stranger_is_refused(prepared, coarse, tmp_path):
 
 def test_person_names():
     assert person_of("person_0003_pose_2") == "person_0003"
-    assert person_of("0012_pose3") == "0012"
+    assert person_of("0012_pose3") == person_of("0012_rest") == "0012"
+    assert [is_at_rest(name) for name in ("0012", "0012_pose3", "0012_rest", "rest")] == [False, False, True, False]
     assert person_of("rp_ann_posed_001") == "rp_ann_posed_001"  # another outfit, perhaps
     assert people_of(["b", "a_pose2", "a", "b_pose1"]) == ("b", "a")
 

@@ -124,6 +124,9 @@ class ModelKeys(LossSettings):
     shape_pose: str = key(
         "none", "local: shape codes also see how the body is bent and tilted, as cloth falls; none, as in the original"
     )
+    person_code: str = key(
+        "mean", "a person's own shape code: the mean of its scans', or that of its scan at rest (rest; NAME_rest)"
+    )
     network: OccupancyConfig = field(default_factory=OccupancyConfig)
     norm_network: NormalConfig = field(default_factory=NormalConfig)
     deformer: DeformerConfig = field(default_factory=DeformerConfig)
@@ -143,6 +146,7 @@ class ModelKeys(LossSettings):
             deformer=self.deformer,
             num_scans=int(self.scan_offsets),
             shape_pose=self.shape_pose,
+            person_code=self.person_code,
         )
 
 
@@ -242,6 +246,7 @@ class Synthesize:
     count: int = key(8, "people")
     extra_poses: int = key(0, "scans of a person in other poses; they go to <out>_poses")
     extra_people: int | None = key(None, "how many of the people, from the first, come in other poses; null: all")
+    rest: bool = key(False, "a scan of everybody at rest too, arms 45 degrees down; they go to <out>_rest")
     seed: int = key(0, "the same seed makes the same people")
     out: str = key(OPEN_SCANS, "folder of the scans")
     ply: bool = key(False, "write NAME.ply too, to look at (preprocess does not need it)")

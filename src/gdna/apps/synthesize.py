@@ -20,18 +20,20 @@ from gdna.render.camera import Orthographic
 from gdna.render.shade import shaded_image
 from gdna.render.video import contact_sheet, save_png
 from gdna.synthesize.person import synthesize
-from gdna.synthesize.scan_file import FILE_NAME, SyntheticScan, load_scan
+from gdna.synthesize.scan_file import AT_REST, FILE_NAME, SyntheticScan, load_scan, scan_name
 from gdna.types import PosedMesh
 
 SHEET_SCANS, SHEET_COLUMNS = 20, 10
 POSES = "_poses"  # extra poses lie in a folder of their own: they are for evaluation, not further people to train on
+REST = "_rest"
 
 
 def run(keys: Synthesize) -> None:
     posed = keys.count if keys.extra_people is None else min(keys.extra_people, keys.count)
     poses = [1 + keys.extra_poses] * posed + [1] * (keys.count - posed)
-    asked = [Asked(person, pose) for person, count in enumerate(poses) for pose in range(count)]
-    folders = {scan.name: Path(keys.out + POSES if scan.pose else keys.out, scan.name) for scan in asked}
+    first = AT_REST if keys.rest else 0
+    asked = [Asked(person, pose) for person, count in enumerate(poses) for pose in range(first, count)]
+    folders = {scan.name: scan.folder(keys.out) for scan in asked}
     of_name = {scan.name: scan for scan in asked}
     mine = shard(list(of_name), keys.tot, keys.id)
     waiting = [name for name in mine if not is_made(folders[name], keys.seed)]
@@ -40,9 +42,11 @@ def run(keys: Synthesize) -> None:
     run_batch(waiting, partial(make, keys=keys, asked=of_name, folders=folders), "synthesize", "scans", keys.workers)
     sheet = Path(keys.out, f"sheet_{keys.id:03d}.png")
     save_png(sheet, contact_sheet([picture(folders[name]) for name in mine[:SHEET_SCANS]], SHEET_COLUMNS))
-    print(
-        f"scans: {keys.out}" + (f"\nextra poses: {keys.out}{POSES}" if keys.extra_poses else "") + f"\nsheet: {sheet}"
-    )
+    print(f"scans: {keys.out}")
+    for asked_for, folder in ((keys.extra_poses, POSES), (keys.rest, REST)):
+        if asked_for:
+            print(f"{folder[1:]}: {keys.out}{folder}")
+    print(f"sheet: {sheet}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,10 @@ class Asked:
 
     @property
     def name(self) -> str:
-        return f"{self.person:04d}" + (f"_pose{self.pose}" if self.pose else "")
+        return scan_name(self.person, self.pose)
+
+    def folder(self, out: str) -> Path:
+        return Path(out + (POSES if self.pose > 0 else REST if self.pose == AT_REST else ""), self.name)
 
 
 def make(name: str, keys: Synthesize, asked: dict[str, Asked], folders: dict[str, Path]) -> None:

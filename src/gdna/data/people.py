@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-POSE_MARK = re.compile(r"_pose_?\d+$")
+SCAN_MARK = re.compile(r"_(pose_?\d+|rest)$")
+REST_MARK = "_rest"
 
 
 def person_of(name: str) -> str:
-    """The scan's name without a `_pose1` or `_pose_1` at its end."""
-    return POSE_MARK.sub("", name)
+    """The scan's name without a `_pose1`, `_pose_1` or `_rest` at its end."""
+    return SCAN_MARK.sub("", name)
+
+
+def is_at_rest(name: str) -> bool:
+    """Whether the scan shows its person at rest, by a `_rest` at the end of its name."""
+    return name.endswith(REST_MARK)
 
 
 def people_of(names: Sequence[str]) -> tuple[str, ...]:

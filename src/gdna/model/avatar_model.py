@@ -81,7 +81,9 @@ class AvatarModel(nn.Module):
         self.z_details = nn.Embedding(config.num_people, config.dim_detail)
         nn.init.zeros_(self.z_shapes.weight)
         nn.init.zeros_(self.z_details.weight)
-        self.scan_offsets = ScanOffsets(config.num_scans, config.dim_shape) if config.num_scans else None
+        self.scan_offsets = None
+        if config.num_scans:
+            self.scan_offsets = ScanOffsets(config.num_scans, config.dim_shape, config.person_code == "rest")
         self.pose_offsets = None
         if config.shape_pose == "local":
             self.parents = bone_tree(config.num_bones)

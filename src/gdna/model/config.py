@@ -66,6 +66,7 @@ class ModelConfig:
     deformer: DeformerConfig = field(default_factory=DeformerConfig)
     num_scans: int = 0  # with offsets of their own from their people's shape codes; 0: there are none
     shape_pose: str = "none"  # or "local": shape codes see the pose
+    person_code: str = "mean"  # of the person's scans; or "rest": of the one at rest
 
     def __post_init__(self) -> None:
         if self.stage not in ("coarse", "fine"):
@@ -80,6 +81,8 @@ class ModelConfig:
             raise GdnaError(f"model.norm_network.base: found {self.norm_network.base!r}, expected 'none' or 'surface'")
         if self.shape_pose not in ("none", "local"):
             raise GdnaError(f"model.shape_pose: found {self.shape_pose!r}, expected 'none' or 'local'")
+        if self.person_code not in ("mean", "rest"):
+            raise GdnaError(f"model.person_code: found {self.person_code!r}, expected 'mean' or 'rest'")
         if not self.deformer.init_bones or max(self.deformer.init_bones) >= self.num_bones:
             raise GdnaError(
                 f"model.deformer.init_bones: found {self.deformer.init_bones}, expected bones below {self.num_bones}"

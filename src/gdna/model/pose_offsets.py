@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gdna.fields.pose import joint_bends
+from gdna.model.scan_offsets import origin_shares
 
 # The body's joints that move cloth, by number (the same in all trees): hips to ankles and spine, collars, shoulders,
 # elbows. Feet, neck, head, wrists and hands move next to none; they would only help to learn scans by heart.
@@ -17,15 +18,15 @@ STEP = 0.1  # of the weights in the map; they are a tenth of a network's, and an
 
 
 class PoseOffsets(nn.Module):
-    """Offset of a person's shape code in a pose: W (pose - mean pose).
+    """Offset of a person's shape code in a pose: W (pose - own pose).
 
-    It counts from the mean pose of the person's training scans, of which the person's own code is the mean shape. W
+    It counts from the pose of the person's own code: the mean of its training scans, or that of its scan at rest. W
     starts at zero: the model starts as one whose shapes are blind to the pose. It is linear and the same for everybody
     on purpose: from a few hundred scans, a hidden layer or a say of the person's code learned more of them by heart and
     less of people left out. What it means for skirt or leggings is the generator's to say.
     """
 
-    mean: Float[Tensor, "n P"]  # pose of each training person's scans
+    mean: Float[Tensor, "n P"]  # pose of each training person's own code
 
     def __init__(self, num_people: int, dim_shape: int) -> None:
         super().__init__()
@@ -36,10 +37,13 @@ class PoseOffsets(nn.Module):
         """From the pose `start` to `pose`, both as `pose_numbers` tells them."""
         return (pose - start) @ (STEP * self.weight).T
 
-    def set_people(self, poses: Float[Tensor, "m P"], person: Int[Tensor, " m"]) -> None:
-        """Count from the mean pose of each person's scans, of which there are m."""
-        total = torch.zeros_like(self.mean).index_add(0, person, poses)
-        self.mean.copy_(total / torch.bincount(person, minlength=len(total))[:, None])
+    def set_people(
+        self, poses: Float[Tensor, "m P"], person: Int[Tensor, " m"], share: Float[Tensor, " m"] | None = None
+    ) -> None:
+        """Count from the mean pose of each person's scans, of which there are m; with each `share` (summing to one over
+        a person's scans; None: all the same) in it."""
+        share = origin_shares(person, torch.zeros_like(person, dtype=torch.bool)) if share is None else share
+        self.mean.copy_(torch.zeros_like(self.mean).index_add(0, person, share[:, None] * poses))
 
 
 def pose_numbers(bone_transforms: Float[Tensor, "B J 4 4"], parents: tuple[int, ...]) -> Float[Tensor, "B P"]:

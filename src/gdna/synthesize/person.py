@@ -18,14 +18,14 @@ from gdna.synthesize.hair import STYLES, grow_hair, knit_cap
 from gdna.synthesize.layers import Headwear, Worn, dressed_parts
 from gdna.synthesize.mannequin import Mannequin, mannequin
 from gdna.synthesize.outfits import Outfit, cut_pattern, random_outfit
-from gdna.synthesize.poses import Pose, pose_path, sample_pose
-from gdna.synthesize.scan_file import ScanTraits, SyntheticScan, load_scan, to_scan
+from gdna.synthesize.poses import Pose, pose_path, rest_pose, sample_pose
+from gdna.synthesize.scan_file import AT_REST, ScanTraits, SyntheticScan, load_scan, scan_name, to_scan
 from gdna.synthesize.shapes import Shape, draw_shape
 from gdna.synthesize.shaping import clear_layer
 from gdna.synthesize.stage import Stage, move
 from gdna.synthesize.styles import TopStyle, TrouserStyle
 
-__all__ = ["SynthesisSettings", "SyntheticScan", "load_scan", "synthesize", "to_scan"]
+__all__ = ["AT_REST", "SynthesisSettings", "SyntheticScan", "load_scan", "synthesize", "to_scan"]
 
 LAYER_GAP = 0.007  # metres between garments before draping
 SAFE_POSES = ("standing", "walking")
@@ -76,8 +76,8 @@ class _Dressed:
 def synthesize(seed: int, index: int, settings: SynthesisSettings | None = None, pose_index: int = 0) -> SyntheticScan:
     """Person number `index` of the family `seed`, in one of any number of poses; body and outfit are the same in all.
 
-    Named "0007", or "0007_pose1" for pose 1. A pose in which cloth or exactness fails is drawn anew. Raises `GdnaError`
-    where that does not help.
+    Named "0007", or "0007_pose1" for pose 1. Pose `AT_REST` ("0007_rest") is the start pose: cloth as it hangs before
+    anybody moves. A pose in which cloth or exactness fails is drawn anew. Raises `GdnaError` where that does not help.
     """
     settings = SynthesisSettings() if settings is None else settings
     rng = np.random.default_rng([seed, index])
@@ -88,16 +88,18 @@ def synthesize(seed: int, index: int, settings: SynthesisSettings | None = None,
     faults: list[str] = []
     for attempt in range(settings.tries):
         draws = np.random.default_rng([seed, index, 1 + pose_index, attempt])
-        pose = sample_pose(body, draws, SAFE_POSES if attempt >= settings.tries - 2 else _kinds(outfit))
+        if pose_index == AT_REST:
+            pose = rest_pose(draws, attempt)
+        else:
+            pose = sample_pose(body, draws, SAFE_POSES if attempt >= settings.tries - 2 else _kinds(outfit))
         try:
             dressed = _dress_in(body, shape, outfit, headwear, pose, settings)
             fault = dressed.fault(settings.limits)
         except GdnaError as lost:
             fault = str(lost)
         if fault is None:
-            name = f"{index:04d}" + (f"_pose{pose_index}" if pose_index else "")
             traits = _traits(shape, pose, dressed, len(faults))
-            return _scan(name, (seed, index, pose_index), dressed, outfit, shape, pose, traits)
+            return _scan(scan_name(index, pose_index), (seed, index, pose_index), dressed, outfit, shape, pose, traits)
         faults.append(f"{pose.kind}: {fault}")
     raise GdnaError(f"person {index} of seed {seed}, pose {pose_index}: no pose worked out ({'; '.join(faults)})")
 

@@ -37,6 +37,7 @@ MOTIONS = {  # clip: kind
 }  # fmt: skip
 MOTION_WEIGHTS = (2, 1, 4, 4, 1, 1, 1, 1, 1)
 MOTION_JITTER = 4.0  # degrees a joint
+REST_JITTER = 1.5  # degrees
 MOST_TILTED = 40.0  # degrees of the pelvis: frames of somersaults are left out
 
 
@@ -71,6 +72,16 @@ def sample_pose(body: Mannequin, rng: np.random.Generator, kinds: tuple[str, ...
     if crosses(rotations, capsules):
         return Pose(rotations, kind)
     return Pose(_freest(capsules, rng, stand, 1.0, lambda _: True), "standing")
+
+
+def rest_pose(rng: np.random.Generator, attempt: int) -> Pose:
+    """The start pose; in later attempts arms and legs `REST_JITTER` degrees an attempt away from it."""
+    rotations = start_rotations()
+    for name in ("shoulder", "hip"):
+        moved = np.radians(REST_JITTER * attempt * rng.uniform(-1, 1))
+        for side, sign in (("left", 1.0), ("right", -1.0)):
+            rotations[joint(f"{side}_{name}"), 2] += sign * moved
+    return Pose(rotations, "at rest")
 
 
 def _freest(

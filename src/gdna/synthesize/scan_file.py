@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from gdna.data.people import REST_MARK
 from gdna.errors import GdnaError
 from gdna.geometry.files import atomic_path
 from gdna.types import Scan
@@ -17,6 +18,13 @@ from gdna.types import Scan
 GENERATOR_VERSION = 3  # grows whenever the same seed would give another person
 FILE_NAME = "scan.npz"
 QUANTUM = 5e-5  # metres
+AT_REST = -1  # pose index of the scan at rest: in the pose from which cloth is draped
+
+
+def scan_name(index: int, pose_index: int) -> str:
+    """ "0007", "0007_pose1" or "0007_rest"; of one person all three."""
+    mark = REST_MARK if pose_index == AT_REST else f"_pose{pose_index}" if pose_index else ""
+    return f"{index:04d}{mark}"
 
 
 @dataclass(frozen=True)

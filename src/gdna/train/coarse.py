@@ -14,13 +14,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gdna.data.people import is_at_rest
 from gdna.data.prepared import PreparedSet
 from gdna.data.sample_file import body_on
 from gdna.deform.search import SearchSettings
+from gdna.errors import GdnaError
 from gdna.geometry.arithmetic import matmul_precision
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.config import ModelConfig
 from gdna.model.pose_offsets import pose_numbers
+from gdna.model.scan_offsets import origin_shares
 from gdna.model.training_state import TrainingState
 from gdna.objectives import (
     code_loss,
@@ -246,7 +249,8 @@ def bone_losses(
 
 def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
     """An untrained model of the set's people, whose normal field and detail codes wait for the fine stage. Scans have
-    offsets if `config` has any and somebody has several scans."""
+    offsets if `config` has any and somebody has several scans. Raises `GdnaError` where people's codes are to be those
+    of scans at rest and there are none."""
     config = replace(
         config,
         stage="coarse",
@@ -258,10 +262,15 @@ def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AvatarModel(config)
+    person, at_rest = data.person.cpu(), torch.tensor([is_at_rest(name) for name in data.names])
+    from_rest = config.person_code == "rest"
+    if from_rest and not at_rest.any():
+        raise GdnaError("model.person_code=rest: no scan is named NAME_rest (gdna synthesize rest=true makes them)")
     if model.scan_offsets is not None:
-        model.scan_offsets.person.copy_(data.person)
+        model.scan_offsets.set_people(person, at_rest)
     if model.pose_offsets is not None:
-        model.pose_offsets.set_people(pose_numbers(data.bone_transforms.cpu(), model.parents), data.person.cpu())
+        poses = pose_numbers(data.bone_transforms.cpu(), model.parents)
+        model.pose_offsets.set_people(poses, person, origin_shares(person, at_rest & from_rest))
     model.normal.requires_grad_(False)
     model.z_details.requires_grad_(False)
     return model

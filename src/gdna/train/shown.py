@@ -59,7 +59,8 @@ def shown_shapes(model: AvatarModel, batch: CoarseBatch, noise: CodeNoise, weigh
         jitter = weights.pose_jitter * noise.pose
         pose, start = pose_numbers(batch.bone_transforms, model.parents), model.pose_offsets.mean[batch.people]
         offset = model.pose_offsets(pose + jitter, start)
-        posed = person + offset
+        own = person.detach() if model.config.person_code == "rest" else person  # which scans at rest alone shall tell
+        posed = own + offset
         beyond = person.detach() - model.z_shapes.weight.detach().mean(0)
         common = model.pose_offsets(start + jitter, model.pose_offsets.mean.mean(0).expand_as(start))
         loss = code_loss(offset - scan.detach()) + BETWEEN_PEOPLE * code_loss(common - beyond)
