@@ -33,11 +33,14 @@ ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "src/gdna/model/released/gdna-open.safetensors"
 FACTS = ROOT / "scripts/model_card.toml"
 PAGE = ROOT / "docs/model_card.md"
-FORMAT = "gdna-model-card-1"
+FORMAT = "gdna-model-card-2"
 SAME = 0.01  # a number measured twice, on two machines say, may differ by as much; the first counts
 HEALTH_OF = 500  # people among whom a card counts the broken, however many were looked at
-COUNTED = ("broken", "broken_meshes", "with_floaters", "with_missing_bones", "with_many_handles")
-ALSO_COUNTED = ("with_large_floaters", "drawn_again", "generated_missing_bones", "generated_many_handles")  # since 0.5
+COUNTED = (
+    "broken", "with_floaters", "with_missing_bones", "with_many_handles", "drawn_again",
+    "field_broken", "field_with_floaters", "field_with_large_floaters", "field_with_missing_bones",
+    "field_with_many_handles",
+)  # fmt: skip
 OF_SCANS = ("iou", "iou_near", "chamfer_mm", "normal_consistency", "f_score_1cm", "normal_error_deg", "silhouette_iou")
 OF_PEOPLE = ("floor", "redrawn", "normals", "raw")
 REQUIRED = (
@@ -66,7 +69,7 @@ def main() -> None:
     card = make_card(args.model, args.evaluations, facts, args.measured, args.former, args.baseline)
     check_card(card, args.model)
     out = args.out or args.model.with_name("model_card.json")
-    for path, text in ((out, json.dumps(card, indent=1) + "\n"), (args.page, as_markdown(card))):
+    for path, text in ((out, as_json(card)), (args.page, as_markdown(card))):
         with atomic_path(path) as temporary:
             temporary.write_text(text)
         print(path)
@@ -95,6 +98,7 @@ def make_card(
     for path in evaluations:
         content = json.loads(path.read_text())
         is_card = content.get("format") == FORMAT
+        content = of_json(content) if is_card else content
         of = content["model"]["sha256"] if is_card else content.get("model_sha256")
         is_former = is_card and of == of_former
         if not is_former and of != (digest if measured is None else of_file(measured)):
@@ -132,6 +136,18 @@ def make_card(
     }
 
 
+def as_json(card: Mapping[str, Any]) -> str:
+    """The file's text: the numbers stand at the top, by their names."""
+    apart = {key: value for key, value in card.items() if key != "numbers"}
+    return json.dumps({"format": FORMAT, **card["numbers"], **apart}, indent=1) + "\n"
+
+
+def of_json(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of `as_json`."""
+    apart = {key: value for key, value in content.items() if not isinstance(value, float)}
+    return apart | {"numbers": {key: value for key, value in content.items() if isinstance(value, float)}}
+
+
 def compared_with(evaluations: Sequence[Path]) -> dict[str, Any]:
     """What was measured of one other model. Raises `GdnaError` where the evaluations are of several."""
     contents = [json.loads(path.read_text()) for path in evaluations]
@@ -155,8 +171,7 @@ def derived(numbers: Mapping[str, float]) -> dict[str, float]:
         if {f"frechet_{over}", f"frechet_{under}"} <= numbers.keys()
     }
     if "samples" in numbers:
-        counts = [*COUNTED, *(key for key in ALSO_COUNTED if key in numbers)]
-        values |= {f"{key}_of_{HEALTH_OF}": HEALTH_OF * numbers[key] / numbers["samples"] for key in counts}
+        values |= {f"{key}_of_{HEALTH_OF}": HEALTH_OF * numbers[key] / numbers["samples"] for key in COUNTED}
     return values
 
 
@@ -227,7 +242,7 @@ def _tables(numbers: Mapping[str, float], compared: Mapping[str, float]) -> list
     head = ["| | this model | the original's method |", "|---|---|---|"] if compared else ["| | |", "|---|---|"]
     lines, section = [], ""
     for row in ROWS:
-        counted = row.key in (*COUNTED, *ALSO_COUNTED)
+        counted = row.key in COUNTED
         key = f"{row.key}_of_{HEALTH_OF}" if counted else row.key
         if key not in numbers:
             continue

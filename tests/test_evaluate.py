@@ -467,9 +467,11 @@ def test_a_drawn_person_through_every_step():
     assert folds_replaced(one, mesh, one, same) < 0.6 * folds_replaced(one, mesh, other, strange)
     whole, joints = raw_surface(one, 48)
     found = check_surface(whole, joints, one.model.body.parents)
-    assert found == check_person(one, 48)
+    checked = check_person(one, 48)
+    assert (found, 0) == (checked.field, checked.drawn_again)
     assert found.floaters + found.cavities == len(components(whole.faces, len(whole.vertices))) - 1
     assert "spine2" not in found.missing_bones
     kept = one.mesh(48, "coarse")  # what is generated is the part that was looked at
     assert len(kept.faces) == max(len(part) for part in components(whole.faces, len(whole.vertices)))
     assert genus(kept.faces) == found.handles
+    assert (checked.generated.handles, checked.generated.floaters, checked.generated.cavities) == (found.handles, 0, 0)

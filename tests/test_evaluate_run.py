@@ -20,7 +20,7 @@ from gdna.data.prepared import PreparedSet
 from gdna.data.scan import write_scan
 from gdna.errors import GdnaError
 from gdna.evaluate.features import FeatureNetwork
-from gdna.evaluate.health import SampleHealth
+from gdna.evaluate.health import SurfaceHealth
 from gdna.evaluate.maps import decode, prepared_images, prepared_views, render_pairs
 from gdna.evaluate.merge import merged
 from gdna.evaluate.metrics import scan_iou
@@ -36,7 +36,7 @@ from gdna.evaluate.stability import clip_of, stability
 from gdna.evaluate.variety import Changed
 from gdna.generate.animation import animate
 from gdna.generate.loading import load
-from gdna.generate.whole import MOST_HANDLES, TRIES
+from gdna.generate.whole import MOST_HANDLES, TRIES, Meshed
 from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import save_checkpoint
 from gdna.model.config import DeformerConfig, MlpConfig, ModelConfig, NormalConfig, OccupancyConfig
@@ -426,21 +426,36 @@ def test_a_share_may_be_empty(model):
         merged([measure(model, EvaluationData(), replace(SMALL, parts=("people",)))])
 
 
-def test_the_torn_are_looked_at_and_those_in_their_place(model, monkeypatch):
-    whole = SampleHealth(0, 0.0, 0, 0, 0, ())
+def test_who_is_generated_is_looked_at_and_the_whole_field(model, monkeypatch):
+    whole = SurfaceHealth(0, 0.0, 0, 0, 0, ())
     torn, legless = replace(whole, handles=MOST_HANDLES + 1), replace(whole, missing_bones=("left_knee",))
-    answers = iter([whole, torn, torn, legless, *[torn] * (1 + TRIES)])
-    asked = []
+    floating = replace(whole, floaters=2, large_floaters=1, floater_cm3=4.0)
+    answers, thrown, generated = iter([floating, whole, torn, legless, torn, torn]), iter([0, 2, TRIES]), []
+
+    def meshed(person, resolution, instead):
+        count = next(thrown)
+        generated.append(instead(count) if count else person)
+        return Meshed(generated[-1], person.mesh(resolution, "coarse"), count)
+
     monkeypatch.setattr("gdna.evaluate.health.check_surface", lambda *_: next(answers))
-    monkeypatch.setattr(
-        "gdna.evaluate.health.raw_surface", lambda person, _: asked.append(person) or (None, np.zeros((24, 3)))
-    )
+    monkeypatch.setattr("gdna.evaluate.health.meshed", meshed)
     settings = replace(SMALL, parts=("health",), samples=3, seed=7)
-    found = evaluate(model, EvaluationData(), settings).summary()
-    assert torch.equal(asked[3].z_shape, model.sample(3, seed=9)[1].z_shape)  # the second try of the second person
-    counts = {"with_many_handles": 2, "with_missing_bones": 0, "drawn_again": 2 + TRIES}
-    counts |= {"generated_many_handles": 1, "generated_missing_bones": 1, "broken_meshes": 2}
+    evaluation = evaluate(model, EvaluationData(), settings)
+    assert torch.equal(generated[1].z_shape, model.sample(3, seed=9)[1].z_shape)  # the second try of the second person
+    counts = {
+        "broken": 2,
+        "with_floaters": 0,
+        "with_missing_bones": 1,
+        "with_many_handles": 1,
+        "drawn_again": 2 + TRIES,
+    }
+    counts |= {"field_broken": 3, "field_with_floaters": 1, "field_with_large_floaters": 1, "field_floater_cm3": 0}
+    counts |= {"field_with_missing_bones": 0, "field_with_many_handles": 2, "samples": 3}
+    found = evaluation.summary()
     assert {name: found[name] for name in counts} == counts
+    assert "2 of 3 generated people are torn, miss a limb or have a part that floats, after 7" in render_page(
+        evaluation
+    )
 
 
 def test_two_processes_from_the_command_line(tmp_path, monkeypatch, capsys):

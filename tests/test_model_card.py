@@ -22,7 +22,9 @@ SCRIPT.loader.exec_module(model_card)
 
 @pytest.fixture
 def card() -> dict:
-    return json.loads(resources.files("gdna.model").joinpath("released", "model_card.json").read_text())
+    return model_card.of_json(
+        json.loads(resources.files("gdna.model").joinpath("released", "model_card.json").read_text())
+    )
 
 
 def written(folder: Path, name: str, summary: dict, sha256: str, **settings) -> Path:
@@ -37,6 +39,11 @@ def written(folder: Path, name: str, summary: dict, sha256: str, **settings) -> 
 def test_the_shipped_card_is_of_the_shipped_model(card):
     model_card.check_card(card, shipped_model())
     assert card["model"]["scans"] == len(load_extra(shipped_model())["names"])
+    top = json.loads((ROOT / "src/gdna/model/released/model_card.json").read_text())
+    assert (top["frechet_raw"], top["broken_of_500"]) == (
+        card["numbers"]["frechet_raw"],
+        card["numbers"]["broken_of_500"],
+    )
     page = (ROOT / "docs/model_card.md").read_text()
     assert page == model_card.as_markdown(card)
     assert card["model"]["sha256"] in page
@@ -81,7 +88,7 @@ def test_the_files_card_tells_what_was_not_measured_again(tmp_path):
     people = written(tmp_path, "p.json", {"frechet_floor": 2.0, "frechet_normals": 3.0}, digest, parts=["people"])
     rest = written(tmp_path, "r.json", {"iou_train": 0.5}, digest, parts=["scans"])
     former = tmp_path / "card.json"
-    former.write_text(json.dumps(model_card.make_card(model, [people, rest], facts)))
+    former.write_text(model_card.as_json(model_card.make_card(model, [people, rest], facts)))
     again = written(tmp_path, "a.json", {"frechet_floor": 2.0, "frechet_normals": 4.0}, digest, parts=["people"])
     card = model_card.make_card(model, [again, former], facts)
     assert (card["numbers"]["frechet_normals_by_floor"], card["numbers"]["iou_train"]) == (2.0, 0.5)
@@ -96,13 +103,13 @@ def test_what_another_normal_field_leaves_as_it_was(tmp_path):
     save_checkpoint(former, network, extra)
     old = written(tmp_path, "old.json", {"iou_held_out": 0.5, "frechet_floor": 9.0}, model_card.of_file(former))
     card = tmp_path / "card.json"
-    card.write_text(json.dumps(model_card.make_card(former, [old], {})))
+    card.write_text(model_card.as_json(model_card.make_card(former, [old], {})))
     new = written(tmp_path, "new.json", {"frechet_floor": 2.0}, model_card.of_file(model), parts=["people"])
     made = model_card.make_card(model, [new, card], {}, former=former)
     assert (made["numbers"]["frechet_floor"], made["numbers"]["iou_held_out"]) == (2.0, 0.5)
     assert made["taken_over"] == {"sha256": model_card.of_file(former), "numbers": ["iou_held_out"]}
     own = tmp_path / "own.json"
-    own.write_text(json.dumps(made))  # what the model's own card took over is still not measured
+    own.write_text(model_card.as_json(made))  # what the model's own card took over is still not measured
     assert model_card.make_card(model, [new, own], {})["taken_over"] == made["taken_over"]
     measured = written(tmp_path, "measured.json", {"iou_held_out": 0.6}, model_card.of_file(model))
     assert model_card.make_card(model, [measured, own], {})["taken_over"]["numbers"] == []
@@ -127,7 +134,7 @@ def test_a_baseline_stands_beside_the_numbers(card, tmp_path):
     page = model_card.as_markdown({**card, "numbers": card["numbers"] | made["numbers"], "baseline": made["baseline"]})
     assert "| IoU, uniform points ↑ | 0.750 | 0.250 |" in page
     before = tmp_path / "card.json"
-    before.write_text(json.dumps(made))
+    before.write_text(model_card.as_json(made))
     assert model_card.make_card(model, [before], facts)["baseline"] == made["baseline"]  # the card keeps it
     assert model_card.make_card(model, [own], facts)["baseline"] is None
     with pytest.raises(GdnaError, match="facts lack baseline"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gdna.api import Animation, Avatar, Model, Motion, Person, load, motion, motions, picture, save_glb
 
-__version__ = "0.8.0"
+__version__ = "0.9.0"
 __all__ = ["Animation", "Avatar", "Model", "Motion", "Person", "load", "motion", "motions", "picture", "save_glb"]
 
 

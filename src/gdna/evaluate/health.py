@@ -4,7 +4,7 @@ and of what is generated, which is its largest part and nobody who is torn."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from gdna.evaluate.surface import Surface
 from gdna.extract.avatar_mesh import body_box
 from gdna.extract.refine import extract_surface
 from gdna.generate.people import Person
-from gdna.generate.whole import MOST_HANDLES, TRIES, Instead
+from gdna.generate.whole import MOST_HANDLES, Instead, meshed
 from gdna.geometry.mesh import genus
 from gdna.types import BodyParams
 
@@ -32,7 +32,7 @@ LARGE_CM3 = 2.0  # fingertips that cells of 9 to 17 mm cut off are smaller
 
 
 @dataclass(frozen=True)
-class SampleHealth:
+class SurfaceHealth:
     """Of one person's surface."""
 
     floaters: int  # closed parts outside the largest
@@ -40,26 +40,29 @@ class SampleHealth:
     large_floaters: int  # above `LARGE_CM3`
     cavities: int  # closed parts turned inward: bubbles that nobody sees
     handles: int  # genus of the largest part
-    missing_bones: tuple[str, ...]
-    again: tuple[SampleHealth, ...] = ()  # of those who were drawn in the place of this torn person, one after another
+    missing_bones: tuple[str, ...]  # of the largest part
 
     @property
     def broken(self) -> bool:
-        return self.floaters > 0 or self.mesh_broken
-
-    @property
-    def mesh_broken(self) -> bool:
-        """Without regard to what floats: of the largest part, which is all that is generated."""
-        return bool(self.missing_bones) or self.torn
+        return self.floaters > 0 or bool(self.missing_bones) or self.torn
 
     @property
     def torn(self) -> bool:
         return self.handles > MOST_HANDLES
 
+
+@dataclass(frozen=True)
+class SampleHealth:
+    """Of one random person."""
+
+    field: SurfaceHealth  # the model's whole surface, floating parts included
+    generated: SurfaceHealth  # the mesh that `gdna generate` writes, of this person or of who comes in the place
+    drawn_again: int  # how many were torn and made room
+
     @property
-    def generated(self) -> SampleHealth:
-        """Of whom `gdna generate` shows: the last who was drawn."""
-        return self.again[-1] if self.again else self
+    def notable(self) -> bool:
+        """Whether the field shows something large, or the mesh anything."""
+        return self.field.torn or bool(self.field.missing_bones or self.field.large_floaters) or self.generated.broken
 
 
 @dataclass(frozen=True)
@@ -69,36 +72,36 @@ class HealthReport:
     people: tuple[SampleHealth, ...]
 
     def summary(self) -> dict[str, float]:
-        """Counts and the mean genus."""
-        counts = {
-            "samples": len(self.people),
-            "broken": sum(p.broken for p in self.people),
-            "broken_meshes": sum(p.mesh_broken for p in self.people),
-            "with_floaters": sum(p.floaters > 0 for p in self.people),
-            "with_large_floaters": sum(p.large_floaters > 0 for p in self.people),
-            "with_missing_bones": sum(bool(p.missing_bones) for p in self.people),
-            "with_many_handles": sum(p.torn for p in self.people),
-            "drawn_again": sum(len(p.again) for p in self.people),
-            "generated_missing_bones": sum(bool(p.generated.missing_bones) for p in self.people),
-            "generated_many_handles": sum(p.generated.torn for p in self.people),
-        }
+        """Counts and means: of what is generated, and by `field_` of the model's whole surfaces."""
+        generated, fields = [p.generated for p in self.people], [p.field for p in self.people]
+        counts = {"samples": len(self.people), "drawn_again": sum(p.drawn_again for p in self.people)}
+        for prefix, surfaces in (("", generated), ("field_", fields)):
+            counts |= {
+                f"{prefix}broken": sum(s.broken for s in surfaces),
+                f"{prefix}with_floaters": sum(s.floaters > 0 for s in surfaces),
+                f"{prefix}with_missing_bones": sum(bool(s.missing_bones) for s in surfaces),
+                f"{prefix}with_many_handles": sum(s.torn for s in surfaces),
+            }
+        counts["field_with_large_floaters"] = sum(s.large_floaters > 0 for s in fields)
         means = {
-            "handles": float(np.mean([p.handles for p in self.people])),
-            "floater_cm3": float(np.median([p.floater_cm3 for p in self.people])),
+            "handles": float(np.mean([s.handles for s in generated])),
+            "field_handles": float(np.mean([s.handles for s in fields])),
+            "field_floater_cm3": float(np.median([s.floater_cm3 for s in fields])),
         }
         return {name: float(count) for name, count in counts.items()} | means
 
 
 def check_person(person: Person, resolution: int, instead: Instead | None = None) -> SampleHealth:
-    """Every part of the model's surface, not only the largest that `Person.mesh` keeps. With `instead` those too who
-    come in the place of somebody torn, as `gdna.generate.whole` has it."""
-    surface, joints = raw_surface(person, resolution)
+    """The model's whole surface of a person, and the mesh that is generated; with `instead` of who comes in the place
+    of somebody torn, as `gdna.generate.whole` has it. Folds move vertices only, so it is looked at without them."""
     parents = person.model.body.parents
-    found = check_surface(surface, joints, parents, JOINTS_OF[parents])
-    again: list[SampleHealth] = []
-    while instead is not None and len(again) < TRIES and (again[-1] if again else found).torn:
-        again.append(check_person(instead(len(again) + 1), resolution))
-    return replace(found, again=tuple(again))
+    names = JOINTS_OF[parents]
+    field = check_surface(*raw_surface(person, resolution), parents, names)
+    found = meshed(person, resolution, instead)
+    mesh = found.avatar
+    surface = Surface(mesh.vertices.cpu().numpy(), mesh.faces.cpu().numpy())
+    generated = check_surface(surface, mesh.joints.cpu().numpy(), parents, names)
+    return SampleHealth(field, generated, found.thrown)
 
 
 @torch.no_grad()
@@ -122,17 +125,17 @@ def raw_surface(person: Person, resolution: int) -> tuple[Surface, Float[np.ndar
 
 def check_surface(
     surface: Surface, joints: Float[np.ndarray, "J 3"], parents: tuple[int, ...], names: tuple[str, ...] = JOINT_NAMES
-) -> SampleHealth:
+) -> SurfaceHealth:
     """Parts, genus and bones of a closed surface whose faces look outward."""
     if len(surface.faces) == 0:
-        return SampleHealth(0, 0.0, 0, 0, 0, names[1:])
+        return SurfaceHealth(0, 0.0, 0, 0, 0, names[1:])
     parts = components(surface.faces, len(surface.vertices))
     volumes = part_volumes(surface, parts)
     main = int(volumes.argmax())
     floating = np.arange(len(parts)) != main
     floaters = floating & (volumes > 0)
     whole = Surface(surface.vertices, surface.faces[parts[main]])
-    return SampleHealth(
+    return SurfaceHealth(
         floaters=int(floaters.sum()),
         floater_cm3=1e6 * float(volumes[floaters].sum()),
         large_floaters=int((1e6 * volumes[floaters] > LARGE_CM3).sum()),

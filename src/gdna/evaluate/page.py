@@ -154,24 +154,20 @@ def _health(evaluation: Evaluation) -> Iterable[str]:
     if evaluation.health is None:
         return
     people = evaluation.health.people
-    broken = [(n, p) for n, p in enumerate(people) if p.mesh_broken or p.large_floaters]
+    fields = [p.field for p in people]
     yield (
-        f"<h2>Health</h2><p>{sum(p.mesh_broken for p in people)} of {len(people)} random people are torn or miss a "
-        f"limb in their largest part, and {sum(p.generated.mesh_broken for p in people)} of those who are generated, "
-        f"after {sum(len(p.again) for p in people)} were drawn again. Parts above {LARGE_CM3:g} cm³ float in the raw "
-        f"field of {sum(p.large_floaters > 0 for p in people)}; these are not generated.</p>"
+        f"<h2>Health</h2><p>{sum(p.generated.broken for p in people)} of {len(people)} generated people are torn, miss "
+        f"a limb or have a part that floats, after {sum(p.drawn_again for p in people)} were drawn again. In the raw "
+        f"field {sum(f.torn or bool(f.missing_bones) for f in fields)} are torn or miss a limb, and parts above "
+        f"{LARGE_CM3:g} cm³ float of {sum(f.large_floaters > 0 for f in fields)}; these are not generated.</p>"
     )
-    if broken:
-        heads = "".join(f"<th>{head}</th>" for head in ("sample", "floaters", "cm³", "handles", "missing"))
-        yield f"<table><thead><tr>{heads}</tr></thead>"
-        for number, person in broken[:20]:
-            cells = (
-                number,
-                person.floaters,
-                f"{person.floater_cm3:.1f}",
-                person.handles,
-                ", ".join(person.missing_bones),
-            )
+    if notable := [(n, p) for n, p in enumerate(people) if p.notable]:
+        heads = ("sample", "floaters", "cm³", "handles", "missing", "drawn again", "then handles", "missing")
+        yield f"<table><thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead>"
+        for number, person in notable[:20]:
+            field, mesh = person.field, person.generated
+            of_field = (field.floaters, f"{field.floater_cm3:.1f}", field.handles, ", ".join(field.missing_bones))
+            cells = (number, *of_field, person.drawn_again, mesh.handles, ", ".join(mesh.missing_bones))
             yield f"<tr>{''.join(f'<td>{escape(str(c))}</td>' for c in cells)}</tr>"
         yield "</table>"
 
