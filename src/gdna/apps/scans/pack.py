@@ -17,7 +17,8 @@ def run(keys: ScansPack) -> None:
 
     pack = build_pack(keys.out, keys.source, keys.quantum / 1000, pack_places)
     size = pack.path.stat().st_size
+    held_out = {entry.about.person: entry.held_out for entry in pack.entries}
     print(
-        f"{pack.path}: {len(pack)} scans of {len(pack.people())} people, {len(pack.people(held_out=True))} held out; "
+        f"{pack.path}: {len(pack)} scans of {len(held_out)} people, {sum(held_out.values())} held out; "
         f"{size / 2**20:.1f} MB, {size / len(pack) / 1000:.1f} kB a scan"
     )
