@@ -11,6 +11,8 @@ import torch
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from gdna.apps.config import Rest, Synthesize
+from gdna.apps.synthesize import asked_for
 from gdna.body.open_body import open_body
 from gdna.body.skeleton import JOINT_NAMES
 from gdna.data.inside import components, inside
@@ -425,3 +427,13 @@ def test_a_person_at_rest_stands_where_cloth_is_draped_from(monkeypatch) -> None
     first, next_one = (rest_pose(np.random.default_rng(0), attempt).rotations for attempt in (0, 1))
     assert 0 < np.degrees(np.abs(next_one - first)).max() <= 1.5
     assert np.array_equal(rest_pose(np.random.default_rng(1), 0).rotations, first)
+
+
+def test_scans_at_rest_come_beside_the_others_or_alone():
+    keys = Synthesize(count=2, extra_poses=1, extra_people=1, rest=Rest.too)
+    names = ["0000_rest", "0000", "0000_pose1", "0001_rest", "0001"]
+    assert [scan.name for scan in asked_for(keys)] == names
+    folders = [str(scan.folder("people").parent) for scan in asked_for(keys)]
+    assert folders == ["people_rest", "people", "people_poses", "people_rest", "people"]
+    assert [scan.name for scan in asked_for(replace(keys, rest=Rest.only))] == ["0000_rest", "0001_rest"]
+    assert [scan.name for scan in asked_for(replace(keys, rest=Rest.none))] == ["0000", "0000_pose1", "0001"]

@@ -239,6 +239,14 @@ class Preprocess:
     datamodule: DataModule = field(default_factory=DataModule)
 
 
+class Rest(Enum):
+    """Whether `gdna synthesize` makes scans at rest."""
+
+    none = "none"
+    too = "too"
+    only = "only"
+
+
 @dataclass(frozen=True)
 class Synthesize:
     """Keys of `gdna synthesize`."""
@@ -246,7 +254,10 @@ class Synthesize:
     count: int = key(8, "people")
     extra_poses: int = key(0, "scans of a person in other poses; they go to <out>_poses")
     extra_people: int | None = key(None, "how many of the people, from the first, come in other poses; null: all")
-    rest: bool = key(False, "a scan of everybody at rest too, arms 45 degrees down; they go to <out>_rest")
+    rest: Rest = field(
+        default=Rest.none,
+        metadata={HELP: "scans of everybody at rest, arms 45 degrees down, too, or only these; they go to <out>_rest"},
+    )
     seed: int = key(0, "the same seed makes the same people")
     out: str = key(OPEN_SCANS, "folder of the scans")
     ply: bool = key(False, "write NAME.ply too, to look at (preprocess does not need it)")

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from gdna.apps.batch import run_batch
-from gdna.apps.config import Synthesize
+from gdna.apps.config import Rest, Synthesize
 from gdna.data.sharding import shard
 from gdna.errors import GdnaError
 from gdna.export.ply import write_ply
@@ -29,10 +29,7 @@ REST = "_rest"
 
 
 def run(keys: Synthesize) -> None:
-    posed = keys.count if keys.extra_people is None else min(keys.extra_people, keys.count)
-    poses = [1 + keys.extra_poses] * posed + [1] * (keys.count - posed)
-    first = AT_REST if keys.rest else 0
-    asked = [Asked(person, pose) for person, count in enumerate(poses) for pose in range(first, count)]
+    asked = asked_for(keys)
     folders = {scan.name: scan.folder(keys.out) for scan in asked}
     of_name = {scan.name: scan for scan in asked}
     mine = shard(list(of_name), keys.tot, keys.id)
@@ -40,12 +37,11 @@ def run(keys: Synthesize) -> None:
     if len(waiting) < len(mine):
         print(f"{len(mine) - len(waiting)} of {len(mine)} scans are there already")
     run_batch(waiting, partial(make, keys=keys, asked=of_name, folders=folders), "synthesize", "scans", keys.workers)
-    sheet = Path(keys.out, f"sheet_{keys.id:03d}.png")
+    written = [keys.out + kind for kind in ("", POSES, REST) if any(scan.kind == kind for scan in asked)]
+    sheet = Path(written[0], f"sheet_{keys.id:03d}.png")
     save_png(sheet, contact_sheet([picture(folders[name]) for name in mine[:SHEET_SCANS]], SHEET_COLUMNS))
-    print(f"scans: {keys.out}")
-    for asked_for, folder in ((keys.extra_poses, POSES), (keys.rest, REST)):
-        if asked_for:
-            print(f"{folder[1:]}: {keys.out}{folder}")
+    for folder in written:
+        print(f"scans: {folder}")
     print(f"sheet: {sheet}")
 
 
@@ -60,8 +56,25 @@ class Asked:
     def name(self) -> str:
         return scan_name(self.person, self.pose)
 
+    @property
+    def kind(self) -> str:
+        """The end of its folder's name."""
+        return POSES if self.pose > 0 else REST if self.pose == AT_REST else ""
+
     def folder(self, out: str) -> Path:
-        return Path(out + (POSES if self.pose > 0 else REST if self.pose == AT_REST else ""), self.name)
+        return Path(out + self.kind, self.name)
+
+
+def asked_for(keys: Synthesize) -> list[Asked]:
+    """Person by person: at rest, the first pose, extra poses."""
+    posed = keys.count if keys.extra_people is None else min(keys.extra_people, keys.count)
+    counts = [1 + keys.extra_poses] * posed + [1] * (keys.count - posed)
+    first = 0 if keys.rest is Rest.none else AT_REST
+    return [
+        Asked(person, pose)
+        for person, count in enumerate(counts)
+        for pose in range(first, 0 if keys.rest is Rest.only else count)
+    ]
 
 
 def make(name: str, keys: Synthesize, asked: dict[str, Asked], folders: dict[str, Path]) -> None:

@@ -265,7 +265,7 @@ def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
     person, at_rest = data.person.cpu(), torch.tensor([is_at_rest(name) for name in data.names])
     from_rest = config.person_code == "rest"
     if from_rest and not at_rest.any():
-        raise GdnaError("model.person_code=rest: no scan is named NAME_rest (gdna synthesize rest=true makes them)")
+        raise GdnaError("model.person_code=rest: no scan is named NAME_rest (gdna synthesize rest=only makes them)")
     if model.scan_offsets is not None:
         model.scan_offsets.set_people(person, at_rest)
     if model.pose_offsets is not None:
