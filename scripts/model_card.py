@@ -114,10 +114,7 @@ def make_card(
             left = [one | {"parts": [p for p in one["parts"] if p not in told]} for one in content["measured_with"]]
             settings += [one for one in left if one["parts"]]
             continue
-        for key, value in read_column(path).summary.items():
-            if not math.isclose(numbers.setdefault(key, value), value, rel_tol=SAME):
-                raise GdnaError(f"{path}: {key} is {value}, {numbers[key]} in an earlier file; give each part once")
-        settings.append({**content["settings"], "features": content["features"]})
+        settings.append(add_evaluation(path, content, numbers))
     return {
         "format": FORMAT,
         "model": {
@@ -136,6 +133,14 @@ def make_card(
     }
 
 
+def add_evaluation(path: Path, content: Mapping[str, Any], numbers: dict[str, float]) -> dict[str, Any]:
+    """Add what was measured to `numbers`; answers how. Raises `GdnaError` where they say otherwise."""
+    for key, value in read_column(path).summary.items():
+        if not math.isclose(numbers.setdefault(key, value), value, rel_tol=SAME):
+            raise GdnaError(f"{path}: {key} is {value}, {numbers[key]} in an earlier file; give each part once")
+    return {**content["settings"], "features": content["features"]}
+
+
 def as_json(card: Mapping[str, Any]) -> str:
     """The file's text: the numbers stand at the top, by their names."""
     apart = {key: value for key, value in card.items() if key != "numbers"}
@@ -149,12 +154,12 @@ def of_json(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compared_with(evaluations: Sequence[Path]) -> dict[str, Any]:
-    """What was measured of one other model. Raises `GdnaError` where the evaluations are of several."""
+    """What was measured of one other model. Raises `GdnaError` where the evaluations are of several, or disagree."""
     contents = [json.loads(path.read_text()) for path in evaluations]
     if len({content["model_sha256"] for content in contents}) > 1:
         raise GdnaError(f"{', '.join(map(str, evaluations))}: measured several models; a baseline is one")
-    numbers = {key: value for path in evaluations for key, value in read_column(path).summary.items()}
-    settings = [{**content["settings"], "features": content["features"]} for content in contents]
+    numbers: dict[str, float] = {}
+    settings = [add_evaluation(path, content, numbers) for path, content in zip(evaluations, contents, strict=True)]
     return {
         "sha256": contents[0]["model_sha256"],
         "numbers": {**numbers, **derived(numbers)},

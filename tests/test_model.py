@@ -16,6 +16,7 @@ from gdna.model.avatar_model import AvatarModel
 from gdna.model.checkpoint import load_extra, load_model, save_checkpoint
 from gdna.model.codes import from_the_mean, sample_people
 from gdna.model.config import MlpConfig, ModelConfig, NormalConfig, OccupancyConfig, from_dict, to_dict
+from gdna.model.scan_offsets import origin_shares
 from gdna.model.training_state import TrainingState, load_training_state, save_training_state
 from gdna.types import Codes
 
@@ -387,7 +388,7 @@ def test_scans_differ_from_the_one_at_rest():
     model = AvatarModel(ModelConfig(num_people=3, num_scans=7, person_code="rest"))
     assert model.scan_offsets is not None
     people, at_rest = torch.tensor([0, 0, 1, 1, 1, 2, 2]), torch.tensor([0, 1, 1, 0, 1, 0, 0]).bool()
-    model.scan_offsets.set_people(people, at_rest)
+    model.scan_offsets.set_people(people, origin_shares(people, at_rest))
     torch.nn.init.normal_(model.scan_offsets.weight)
     torch.nn.init.normal_(model.z_shapes.weight)
     shown, plain = model.codes(people, torch.arange(7)).shape, model.codes(people).shape

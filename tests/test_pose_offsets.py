@@ -61,11 +61,11 @@ def network(config: ModelConfig, influence: float = 0.0) -> AvatarModel:
     torch.manual_seed(1)
     torch.nn.init.normal_(model.z_shapes.weight, std=0.3)
     torch.nn.init.normal_(model.scan_offsets.weight, std=0.1)
-    at_rest = torch.tensor([False, False, True, False])
-    model.scan_offsets.set_people(PEOPLE, at_rest)
+    at_rest = torch.tensor([False, False, True, False]) & (config.person_code == "rest")
+    share = origin_shares(PEOPLE, at_rest)
+    model.scan_offsets.set_people(PEOPLE, share)
     if model.pose_offsets is not None:
         torch.nn.init.normal_(model.pose_offsets.weight, std=influence / STEP)
-        share = origin_shares(PEOPLE, at_rest & (config.person_code == "rest"))
         model.pose_offsets.set_people(pose_numbers(POSES, PARENTS), PEOPLE, share)
     return model
 
@@ -153,7 +153,7 @@ def test_the_regression_finds_what_poses_do_and_leaves_codes_alone():
     model = AvatarModel(replace(AWARE, num_people=people, num_scans=people * poses))
     known = numbers[: people * poses]
     model.scan_offsets.person.copy_(person)
-    model.pose_offsets.set_people(known, person)
+    model.pose_offsets.set_people(known, person, origin_shares(person, torch.zeros_like(person, dtype=torch.bool)))
     with torch.no_grad():
         model.z_shapes.weight.copy_(0.1 * torch.randn(people, 8) + model.pose_offsets.mean @ effect)
         model.scan_offsets.weight.copy_(known @ effect)
@@ -219,10 +219,16 @@ def test_a_run_begins_with_either_kind_of_model(tmp_path):
         save_checkpoint(start[name], model, {"names": NAMES})
     fresh = network(AWARE)
     begin_with(fresh, start["blind"], NAMES)
-    assert torch.allclose(fresh.codes(PEOPLE, SCANS).shape, network(BLIND).codes(PEOPLE, SCANS).shape, atol=1e-6)
+    assert torch.equal(fresh.codes(PEOPLE, SCANS).shape, network(BLIND).codes(PEOPLE, SCANS).shape)
     assert torch.equal(fresh.codes_in(PEOPLE, POSES).shape, fresh.codes(PEOPLE).shape)
     begin_with(fresh, start["aware"], NAMES)
     assert torch.equal(fresh.codes_in(PEOPLE, POSES).shape, network(AWARE, influence=0.3).codes_in(PEOPLE, POSES).shape)
+    rested = network(replace(BLIND, person_code="rest"))
+    rested.scan_offsets.weight.data.zero_()
+    begin_with(rested, start["blind"], ("ann", "bob", "ann_rest", "cat"))  # one scan of hers is new
+    known = [0, 1, 3]
+    before = network(BLIND).codes(PEOPLE, SCANS).shape
+    assert torch.allclose(rested.codes(PEOPLE, SCANS).shape[known], before[known], atol=1e-6)
     moved = network(AWARE)
     moved.pose_offsets.mean.fill_(0.5)  # of other scans
     begin_with(moved, start["aware"], NAMES)

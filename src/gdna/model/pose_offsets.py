@@ -7,7 +7,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gdna.fields.pose import joint_bends
-from gdna.model.scan_offsets import origin_shares
 
 # The body's joints that move cloth, by number (the same in all trees): hips to ankles and spine, collars, shoulders,
 # elbows. Feet, neck, head, wrists and hands move next to none; they would only help to learn scans by heart.
@@ -37,12 +36,9 @@ class PoseOffsets(nn.Module):
         """From the pose `start` to `pose`, both as `pose_numbers` tells them."""
         return (pose - start) @ (STEP * self.weight).T
 
-    def set_people(
-        self, poses: Float[Tensor, "m P"], person: Int[Tensor, " m"], share: Float[Tensor, " m"] | None = None
-    ) -> None:
-        """Count from the mean pose of each person's scans, of which there are m; with each `share` (summing to one over
-        a person's scans; None: all the same) in it."""
-        share = origin_shares(person, torch.zeros_like(person, dtype=torch.bool)) if share is None else share
+    def set_people(self, poses: Float[Tensor, "m P"], person: Int[Tensor, " m"], share: Float[Tensor, " m"]) -> None:
+        """Count from the mean pose of each person's scans, of which there are m, with each `share` in it
+        (`origin_shares`)."""
         self.mean.copy_(torch.zeros_like(self.mean).index_add(0, person, share[:, None] * poses))
 
 

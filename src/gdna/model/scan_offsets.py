@@ -27,11 +27,11 @@ class ScanOffsets(nn.Module):
         if from_rest:
             self.register_buffer("share", torch.zeros(num_scans))
 
-    def set_people(self, person: Int[Tensor, " n"], at_rest: Bool[Tensor, " n"]) -> None:
-        """Whose scans they are, and which of them show their person at rest."""
+    def set_people(self, person: Int[Tensor, " n"], share: Float[Tensor, " n"]) -> None:
+        """Whose scans they are, and how much of each is in what they are compared with (`origin_shares`)."""
         self.person.copy_(person)
         if self.from_rest:
-            self.share.copy_(origin_shares(person, at_rest))
+            self.share.copy_(share)
 
     def several(self, scans: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
         """Whether their people have other scans too, and are not shown by this one alone."""

@@ -31,7 +31,9 @@ def begin_with(model: AvatarModel, start: Path | str, names: tuple[str, ...]) ->
         kept = {"mean": model.pose_offsets.mean}  # of the new run's scans
         model.pose_offsets.load_state_dict(given.pose_offsets.state_dict() | kept)
     if given.scan_offsets is not None and model.scan_offsets is not None:
-        offsets = given.scan_offsets(torch.arange(len(known_names)), given.config.num_people).detach()
+        offsets = given.scan_offsets.weight.detach()
+        if given.scan_offsets.from_rest != model.scan_offsets.from_rest:  # they count from elsewhere
+            offsets = given.scan_offsets(torch.arange(len(known_names)), given.config.num_people).detach()
         for scan, name in enumerate(names):
             if name in known_names:
                 model.scan_offsets.weight.data[scan] = offsets[known_names.index(name)]

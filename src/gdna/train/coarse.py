@@ -266,11 +266,12 @@ def new_model(config: ModelConfig, data: PreparedSet, seed: int) -> AvatarModel:
     from_rest = config.person_code == "rest"
     if from_rest and not at_rest.any():
         raise GdnaError("model.person_code=rest: no scan is named NAME_rest (gdna synthesize rest=only makes them)")
+    share = origin_shares(person, at_rest & from_rest)
     if model.scan_offsets is not None:
-        model.scan_offsets.set_people(person, at_rest)
+        model.scan_offsets.set_people(person, share)
     if model.pose_offsets is not None:
         poses = pose_numbers(data.bone_transforms.cpu(), model.parents)
-        model.pose_offsets.set_people(poses, person, origin_shares(person, at_rest & from_rest))
+        model.pose_offsets.set_people(poses, person, share)
     model.normal.requires_grad_(False)
     model.z_details.requires_grad_(False)
     return model
